@@ -1,0 +1,11 @@
+/**
+ * Where the compiled entry files of processes and Workers are.
+ *
+ * `src/` and `dist/` are siblings, so the same relative path is right from the compiled file and from
+ * the TypeScript source that a test runner loads; processes and Workers always run compiled code.
+ */
+export const restorerEntryUrl = new URL('../dist/restorer/child.js', import.meta.url);
+export const inferenceWorkerEntryUrl = new URL('../dist/restoration/inferenceWorker.js', import.meta.url);
+export const packageRootUrl = new URL('../', import.meta.url);
+export const bundledModelsUrl = new URL('../models/', import.meta.url);
+export const webClientDistUrl = new URL('../web-client/dist/', import.meta.url);

@@ -1,0 +1,77 @@
+/**
+ * The model package format: what `models/NAME/manifest.json` may say.
+ *
+ * A package holds one or more variants (one ONNX file each) of one model. A variant maps a block
+ * of T decoded frames at one input size to T restored frames, and carries its state from block to
+ * block as explicit graph inputs and outputs.
+ */
+import { z } from 'zod';
+
+const tensorName = z.string().min(1);
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 lower-case hex digits');
+
+/** A dimension: a number, or a function of the input's luma height `h` and width `w` (`h`, `w/2`, `h*4`). */
+const dimension = z.union([
+  z.number().int().positive(),
+  z.string().regex(/^[hw]([*/]\d+)?$/, 'must be a number or h, w, h/2, w*4 …'),
+]);
+
+export const stateTensorSchema = z.strictObject({
+  /** Graph input that takes the state left by the previous block (all zeros at a reset). */
+  input: tensorName,
+  /** Graph output that holds the state to hand to the next block. */
+  output: tensorName,
+  dtype: z.enum(['float32', 'float16', 'uint8']),
+  shape: z.array(dimension).min(1).max(5),
+});
+
+export const variantSchema = z.strictObject({
+  /** ONNX file, relative to the package's folder; no directories. */
+  file: z.string().regex(/^[\w.-]+\.onnx$/, 'must be a plain .onnx file name'),
+  sha256,
+  task: z.enum(['sr', 'deblur', 'inpaint']),
+  /** Output height / input height. */
+  scale: z.union([z.literal(1), z.literal(2), z.literal(4)]),
+  /** Pixel-unshuffle factor of the input; luma height and width must be multiples of `2 * fold`. */
+  fold: z.union([z.literal(1), z.literal(2), z.literal(4)]),
+  /** Block length: frames per run. Every frame of the stream is in exactly one block. */
+  T: z.number().int().min(1).max(32),
+  /** uint8 [T, 1, h, w], limited-range luma as decoded. */
+  luma: tensorName,
+  /** uint8 [T, 2, h/2, w/2], the U and the V plane of 4:2:0. */
+  chroma: tensorName,
+  /** uint8 [T, 1, h*scale, w*scale]. */
+  lumaOut: tensorName,
+  /** uint8 [T, 2, h*scale/2, w*scale/2]. */
+  chromaOut: tensorName,
+  state: z.array(stateTensorSchema).max(16),
+});
+
+export const evaluationRowSchema = z.strictObject({
+  method: z.string(),
+  codec: z.string(),
+  uplinkHeight: z.number().int(),
+  bitrate: z.number(),
+  psnrY: z.number(),
+  ssimY: z.number(),
+  warpError: z.number().nullable(),
+});
+
+export const manifestSchema = z.strictObject({
+  schema: z.literal(1),
+  name: z.string().regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'must be lower-case letters, digits and hyphens'),
+  version: z.string().regex(/^\d+\.\d+\.\d+$/, 'must be MAJOR.MINOR.PATCH'),
+  description: z.string(),
+  licence: z.string().min(1),
+  /** Name of the package the load ladder steps down to when this one cannot keep up; none: the original. */
+  lighter: z.string().optional(),
+  weights: z.number().int().positive(),
+  trainingData: z.string().min(1),
+  variants: z.array(variantSchema).min(1).max(16),
+  /** The summary rows that `vireo evaluate --json` printed for this version. */
+  evaluation: z.array(evaluationRowSchema),
+});
+
+export type Manifest = z.infer<typeof manifestSchema>;
+export type Variant = z.infer<typeof variantSchema>;
+export type StateTensor = z.infer<typeof stateTensorSchema>;

@@ -1,0 +1,70 @@
+/**
+ * Restoration as the rest of Vireo sees it: a device with warmed-up sessions, and one stream with carried
+ * state per video track. Nothing here knows RTP or codecs.
+ */
+import type { I420Picture } from '../media/types.js';
+import type { Manifest, Variant } from './manifest.js';
+
+export type ProviderName = 'cpu' | 'webgpu' | 'cuda' | 'tensorrt';
+
+/** A model package whose files were read and whose checksums matched. */
+export interface ModelPackage {
+  readonly directory: string;
+  readonly manifest: Manifest;
+  /** Bytes of each variant's ONNX file, by file name. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+}
+
+export interface DeviceOptions {
+  provider: 'auto' | ProviderName;
+  /** Threads of a CPU session; 0: all cores. */
+  threads: number;
+  /** Packages to load and warm up, the top of the load ladder first. */
+  packages: readonly ModelPackage[];
+  /** Input sizes (luma width × height) to warm up for each variant. */
+  warmUpSizes: readonly { scale: 1 | 2 | 4; width: number; height: number }[];
+}
+
+/** One Worker with ONNX sessions on one device. `session.run()` never happens outside of it. */
+export interface InferenceDevice {
+  readonly provider: ProviderName;
+  /** One line for each provider that `auto` tried before and why it was not taken. */
+  readonly providerNotes: readonly string[];
+  /** Opens a stream with a state of its own, all zeros. Width and height are the variant's input size. */
+  openStream(options: {
+    packageName: string;
+    variant: Variant;
+    width: number;
+    height: number;
+  }): Promise<RestorationStream>;
+  /** Rejects everything in flight, ends the Worker. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface RestoredBlock {
+  pictures: I420Picture[];
+  /** Time in `session.run()`, milliseconds, for the block. */
+  runMs: number;
+}
+
+export interface RestorationStream {
+  readonly variant: Variant;
+  readonly inputWidth: number;
+  readonly inputHeight: number;
+  readonly outputWidth: number;
+  readonly outputHeight: number;
+  /**
+   * Restores one block of `variant.T` pictures. Takes ownership of the pictures' buffers (they are
+   * transferred to the Worker); hands out pictures whose buffers the caller owns and gives back with
+   * `recycle`. One block at a time per stream; blocks of different streams interleave.
+   */
+  restore(pictures: I420Picture[]): Promise<RestoredBlock>;
+  /** Gives buffers back to the pool that `allocateInput` and the outputs come from. */
+  recycle(buffer: ArrayBuffer): void;
+  /** A buffer of the input size from the pool, or a new one. */
+  allocateInput(): ArrayBuffer;
+  /** The next block starts from an all-zero state (resolution change, seek, decoder reset). */
+  reset(): void;
+  /** Idempotent. */
+  close(): void;
+}

@@ -1,0 +1,215 @@
+/**
+ * The signalling protocol: every request and event, in one place, for both ends.
+ *
+ * Transport: socket.io. A client emits `request` with `{name, data}` and gets `{ok, data | error}` as the
+ * acknowledgement; the relay emits `event` with `{name, data}`. The relay validates requests with the
+ * schemas here; the web client imports the types only.
+ */
+import type {
+  DtlsParameters,
+  IceCandidate,
+  IceParameters,
+  RtpCapabilities,
+  RtpParameters,
+} from 'mediasoup/types';
+import { z } from 'zod';
+import type { VireoErrorCode } from '../errors.js';
+import type { TrackReport } from '../restorer/types.js';
+import { dtlsParametersSchema, rtpCapabilitiesSchema, rtpParametersSchema } from './rtpSchemas.js';
+
+/** Changes only when an older client could no longer talk to the relay. */
+export const PROTOCOL_VERSION = 1;
+
+const id = z.string().min(1).max(64);
+export const roomNameSchema = z
+  .string()
+  .min(1)
+  .max(64)
+  .regex(
+    /^[\p{L}\p{N}][\p{L}\p{N}_.-]*$/u,
+    'letters, digits, "_", "." and "-" only, beginning with a letter or digit',
+  );
+export const participantNameSchema = z
+  .string()
+  .trim()
+  .min(1)
+  .max(64)
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not pass
+  .regex(/^[^\u0000-\u001f\u007f]*$/, 'must not contain control characters');
+
+export const variantNameSchema = z.enum(['original', 'restored']);
+export const viewSchema = z.enum(['original', 'restored', 'split']);
+export const sourceSchema = z.enum(['camera', 'microphone', 'screen', 'screen-audio']);
+
+export type VariantName = z.infer<typeof variantNameSchema>;
+/** What a subscriber wants to see of a publication; `split` needs both variants at once. */
+export type View = z.infer<typeof viewSchema>;
+export type Source = z.infer<typeof sourceSchema>;
+
+const join = z.strictObject({
+  protocol: z.number().int(),
+  room: roomNameSchema,
+  name: participantNameSchema,
+  /** Needed when the relay is configured with `auth.secret`. */
+  token: z.string().max(4096).optional(),
+  rtpCapabilities: rtpCapabilitiesSchema,
+  /** Secret from an earlier `join`: takes that session up again after a disconnect. */
+  resume: z.string().max(128).optional(),
+});
+
+export const requestSchemas = {
+  join,
+  /** Says that the client goes for good; without it, a lost socket keeps its session for a while. */
+  leave: z.strictObject({}),
+  createTransport: z.strictObject({ direction: z.enum(['send', 'recv']) }),
+  connectTransport: z.strictObject({ transportId: id, dtlsParameters: dtlsParametersSchema }),
+  restartIce: z.strictObject({ transportId: id }),
+  publish: z.strictObject({
+    transportId: id,
+    kind: z.enum(['audio', 'video']),
+    source: sourceSchema,
+    rtpParameters: rtpParametersSchema,
+    paused: z.boolean().optional(),
+    /** Opt-out: false keeps this publication from ever being restored. Screens are never restored unless true. */
+    restorable: z.boolean().optional(),
+    /** What the sender's uplink budget allows for this publication, bits per second; null: no limit. */
+    uplinkBudgetBps: z.number().int().positive().nullable().optional(),
+  }),
+  unpublish: z.strictObject({ publicationId: id }),
+  updatePublication: z.strictObject({
+    publicationId: id,
+    paused: z.boolean().optional(),
+    restorable: z.boolean().optional(),
+    uplinkBudgetBps: z.number().int().positive().nullable().optional(),
+  }),
+  /** Starts receiving a publication. Answered with a (paused) consumer for each variant there is now. */
+  subscribe: z.strictObject({ publicationId: id, view: viewSchema.optional() }),
+  unsubscribe: z.strictObject({ publicationId: id }),
+  setView: z.strictObject({ publicationId: id, view: viewSchema, pinned: z.boolean().optional() }),
+  /** The client has set the consumer up; the relay may resume it. */
+  consumerReady: z.strictObject({ consumerId: id }),
+  /** The client now displays this variant (its first frame is decoded): the other one may be paused. */
+  variantShown: z.strictObject({ publicationId: id, variant: variantNameSchema }),
+  /** The client cannot decode a consumer's stream and asks for a key frame. */
+  requestKeyFrame: z.strictObject({ consumerId: id }),
+} as const;
+
+export type RequestName = keyof typeof requestSchemas;
+export type RequestData<N extends RequestName> = z.infer<(typeof requestSchemas)[N]>;
+
+export interface TransportDescription {
+  transportId: string;
+  iceParameters: IceParameters;
+  iceCandidates: IceCandidate[];
+  dtlsParameters: DtlsParameters;
+}
+
+export interface ConsumerDescription {
+  consumerId: string;
+  producerId: string;
+  publicationId: string;
+  variant: VariantName;
+  kind: 'audio' | 'video';
+  rtpParameters: RtpParameters;
+  producerPaused: boolean;
+}
+
+/** Whether a publication's restored variant can be had, as subscribers are told. */
+export type RestoredState = 'off' | 'idle' | 'starting' | 'active' | 'unavailable';
+
+export interface PublicationDescription {
+  publicationId: string;
+  participantId: string;
+  kind: 'audio' | 'video';
+  source: Source;
+  paused: boolean;
+  restorable: boolean;
+  restored: RestoredState;
+  /** One of NotRestoredReason, `opted-out`, `screen`, `audio`, `disabled`, `at-capacity`, `thin-downlink`; null while restored. */
+  restoredReason: string | null;
+}
+
+export interface ParticipantDescription {
+  participantId: string;
+  name: string;
+  /** False while its socket is gone but its session is kept. */
+  connected: boolean;
+  publications: PublicationDescription[];
+}
+
+export interface ResponseData {
+  join: {
+    participantId: string;
+    /** Secret for `resume`. */
+    resume: string;
+    /** True: an earlier session was taken up; transports, publications and subscriptions below still live. */
+    resumed: boolean;
+    room: string;
+    routerRtpCapabilities: RtpCapabilities;
+    iceServers: { urls: string[]; username?: string; credential?: string }[];
+    participants: ParticipantDescription[];
+    engine: string;
+    /** Null when the relay runs without a restorer. */
+    restorer: { model: string | null; provider: string | null } | null;
+    sessionGraceMs: number;
+  };
+  leave: Record<string, never>;
+  createTransport: TransportDescription;
+  connectTransport: Record<string, never>;
+  restartIce: { iceParameters: IceParameters };
+  publish: { publicationId: string };
+  unpublish: Record<string, never>;
+  updatePublication: Record<string, never>;
+  subscribe: { consumers: ConsumerDescription[] };
+  unsubscribe: Record<string, never>;
+  setView: Record<string, never>;
+  consumerReady: Record<string, never>;
+  variantShown: Record<string, never>;
+  requestKeyFrame: Record<string, never>;
+}
+
+export interface ProtocolError {
+  code: VireoErrorCode;
+  message: string;
+  retryable: boolean;
+}
+
+export type Acknowledgement<N extends RequestName> =
+  | { ok: true; data: ResponseData[N] }
+  | { ok: false; error: ProtocolError };
+
+export interface EventData {
+  participantJoined: ParticipantDescription;
+  participantLeft: { participantId: string; reason: 'left' | 'gone' | 'kicked' };
+  participantConnection: { participantId: string; connected: boolean };
+  publicationAdded: PublicationDescription;
+  publicationChanged: PublicationDescription;
+  publicationRemoved: { publicationId: string; participantId: string };
+  /** A new variant of a subscribed publication: set up a receiver, then `consumerReady`. */
+  consumerAdded: ConsumerDescription;
+  consumerRemoved: { consumerId: string; publicationId: string; variant: VariantName };
+  /**
+   * What to display now, as the relay decided it from the wanted view and from what is there. The client
+   * swaps when that variant's first frame is decoded, and at once back to `original` when told so.
+   */
+  variantSelected: { publicationId: string; view: View; reason: string | null };
+  /** Loudest first; empty when nobody speaks. */
+  activeSpeakers: { participantIds: string[] };
+  /** Once a second for every restored publication that the client subscribes to. */
+  restorationReport: { publicationId: string; report: TrackReport };
+  /** The relay shuts down; reconnect elsewhere or later. */
+  draining: { graceMs: number };
+}
+
+export type EventName = keyof EventData;
+
+export interface ClientToServerEvents {
+  request: <N extends RequestName>(
+    message: { name: N; data: RequestData<N> },
+    acknowledge: (answer: Acknowledgement<N>) => void,
+  ) => void;
+}
+
+export interface ServerToClientEvents {
+  event: <N extends EventName>(message: { name: N; data: EventData[N] }) => void;
+}
