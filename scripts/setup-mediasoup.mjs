@@ -42,6 +42,7 @@ const HOUR_MS = 3_600_000;
 const RETRY_AFTER_MS = { download: HOUR_MS, install: HOUR_MS, build: 24 * HOUR_MS };
 const WORTH_REMEMBERING_MS = 2_000;
 const LEFTOVER_MS = 24 * HOUR_MS;
+const INTERRUPTED = 'the setup was interrupted';
 
 /** @typedef {keyof typeof RETRY_AFTER_MS} Step */
 /** @typedef {{at: number, reason: string, recipe: string}} Failure */
@@ -72,7 +73,7 @@ const LEFTOVER_MS = 24 * HOUR_MS;
  * @returns {Promise<SetupResult>}
  */
 export async function setupMediasoupWorker(options = {}) {
-  const { say = () => {}, rebuild = false } = options;
+  const { say = () => {}, rebuild = false, signal } = options;
   const mediasoup = findMediasoup();
   if (!mediasoup) return unavailable('mediasoup is not installed; run npm ci first');
   const { version } = mediasoup.package;
@@ -93,10 +94,11 @@ export async function setupMediasoupWorker(options = {}) {
   let release;
   try {
     await mkdir(folder, { recursive: true });
-    release = await takeLock(join(folder, '.lock'), (pid) => {
+    const onWait = (/** @type {number} */ pid) =>
       say(`another setup is at work (process ${pid}); waiting for it`);
-    });
+    release = await takeLock(join(folder, '.lock'), onWait, signal);
   } catch (error) {
+    if (signal?.aborted) return unavailable(INTERRUPTED);
     return unavailable(`the cache cannot be written (${messageOf(error)}); set VIREO_CACHE_DIR`);
   }
   try {
@@ -127,11 +129,12 @@ class WorkerSetup {
     this.recipe = buildRecipeHash();
     /** @type {string[]} */
     this.reasons = [];
+    this.reasonsSaid = 0;
   }
 
   /** @returns {Promise<SetupResult>} */
   async run() {
-    const { mediasoup, path, say } = this;
+    const { mediasoup, path } = this;
     await this.removeLeftovers();
     // Another process may have filled the cache while this one waited for the lock.
     const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: 0 }));
@@ -142,9 +145,9 @@ class WorkerSetup {
     try {
       return (await this.download()) ?? (await this.build()) ?? unavailable(this.reasons.join('; '));
     } catch (error) {
-      // A full disk, or a stop asked for: nothing that another step would mend.
-      if (this.options.signal?.aborted) say('stopped');
-      return unavailable([...this.reasons, messageOf(error)].join('; '));
+      // Nothing that another step would mend, such as a full disk.
+      const reason = this.options.signal?.aborted ? INTERRUPTED : messageOf(error);
+      return unavailable([...this.reasons, reason].join('; '));
     } finally {
       await rm(this.tempFile, { force: true });
     }
@@ -153,6 +156,7 @@ class WorkerSetup {
   /** @returns {Promise<SetupResult | null>} */
   async download() {
     const { mediasoup, say } = this;
+    const { signal } = this.options;
     if (this.options.download === false) return this.skip('not downloaded (--no-download)');
     if (process.env.MEDIASOUP_SKIP_WORKER_PREBUILT_DOWNLOAD) {
       return this.skip('not downloaded (MEDIASOUP_SKIP_WORKER_PREBUILT_DOWNLOAD is set)');
@@ -164,10 +168,11 @@ class WorkerSetup {
     say(`downloading ${url}`);
     const begin = Date.now();
     try {
-      await downloadPrebuiltWorker(url, this.tempFile);
+      await downloadPrebuiltWorker(url, this.tempFile, signal);
       const failure = await whyWorkerFails(this.tempFile, mediasoup.version);
       if (failure) throw new Error(`it does not run here: ${failure}`);
     } catch (error) {
+      if (signal?.aborted) throw error;
       await this.remember('download', begin, messageOf(error));
       return this.skip(`no prebuilt worker: ${messageOf(error)}`);
     }
@@ -193,7 +198,7 @@ class WorkerSetup {
     if (earlier) return this.skip(`building failed ${earlier}`);
 
     const libraries = Object.entries(libraryVersions()).map(([name, version]) => `${name} ${version}`);
-    say(`building from source (some minutes) with ${libraries.join(', ')}`);
+    this.sayWhyOn(`building from source, which takes some minutes, with ${libraries.join(', ')}`);
     const logFile = join(this.folder, 'build.log');
     const begin = Date.now();
     try {
@@ -201,7 +206,10 @@ class WorkerSetup {
       const failure = await whyWorkerFails(tempFile, mediasoup.version);
       if (failure) throw new Error(`the worker built does not run: ${failure}`);
     } catch (error) {
-      if (signal?.aborted) throw new Error('building was interrupted');
+      if (signal?.aborted) {
+        await rm(logFile, { force: true });
+        throw error;
+      }
       const reason = `${messageOf(error)} (log: ${logFile})`;
       await this.remember('build', begin, reason);
       return this.skip(`building failed: ${reason}`);
@@ -215,20 +223,20 @@ class WorkerSetup {
   async installMissing() {
     const missing = missingPackages();
     if (missing.length === 0) return true;
-    const command = `apt-get install ${missing.join(' ')}`;
+    const packages = missing.join(' ');
     const obstacle = whyNoInstall();
     if (!this.options.installDeps || obstacle) {
-      const hint = this.options.installDeps ? ` (${obstacle}: ${command})` : ` (${command}, or --install-deps)`;
-      this.skip(`cannot be built: missing ${missing.join(', ')}${whyHint(obstacle, hint)}`);
+      const hint = this.options.installDeps ? obstacle : '--install-deps installs them, as root';
+      this.skip(`cannot be built without the Debian packages ${packages} (${hint})`);
       return false;
     }
     const earlier = await this.earlierFailure('install');
     if (earlier) {
-      this.skip(`installing ${missing.join(', ')} failed ${earlier}`);
+      this.skip(`installing the Debian packages it is built with failed ${earlier}`);
       return false;
     }
 
-    this.say(command);
+    this.sayWhyOn(`installing Debian packages: ${packages}`);
     const logFile = join(this.folder, 'install.log');
     const begin = Date.now();
     let failure;
@@ -242,7 +250,7 @@ class WorkerSetup {
     if (failure) {
       const reason = `${failure} (log: ${logFile})`;
       await this.remember('install', begin, reason);
-      this.skip(`installing ${missing.join(', ')} failed: ${reason}`);
+      this.skip(`installing the Debian packages it is built with failed: ${reason}`);
       return false;
     }
     await rm(logFile, { force: true });
@@ -262,11 +270,22 @@ class WorkerSetup {
     return { status, path: this.path, reason };
   }
 
-  /** @param {string} reason */
+  /** @param {string} reason why a step brought no worker */
   skip(reason) {
-    this.say(reason);
     this.reasons.push(reason);
     return null;
+  }
+
+  /**
+   * Says what is done next, and before it what has not worked; the last line of a run that gets no
+   * worker says all that anyway.
+   *
+   * @param {string} next
+   */
+  sayWhyOn(next) {
+    for (const reason of this.reasons.slice(this.reasonsSaid)) this.say(reason);
+    this.reasonsSaid = this.reasons.length;
+    this.say(next);
   }
 
   get failuresFile() {
@@ -336,8 +355,14 @@ async function useCached(path, version, say) {
     say(`the cached worker ${path} does not run: ${failure}`);
     return null;
   }
-  const origin = await readFile(join(dirname(path), 'origin.json'), 'utf8').then(JSON.parse).catch(() => null);
-  return { status: 'cached', path, reason: origin ? `${origin.reason} on ${origin.at}` : 'found in the cache' };
+  const origin = await readFile(join(dirname(path), 'origin.json'), 'utf8')
+    .then(JSON.parse)
+    .catch(() => null);
+  return {
+    status: 'cached',
+    path,
+    reason: origin ? `${origin.reason} on ${origin.at}` : 'found in the cache',
+  };
 }
 
 /** @returns {{dir: string, package: MediasoupPackage} | null} */
@@ -354,14 +379,6 @@ function findMediasoup() {
   } catch {
     return null;
   }
-}
-
-/**
- * @param {string | null} obstacle
- * @param {string} hint
- */
-function whyHint(obstacle, hint) {
-  return obstacle === 'there is no apt-get' ? '' : hint;
 }
 
 /**
@@ -425,6 +442,7 @@ async function main() {
   });
   if (flags.json) console.log(JSON.stringify(result));
   if (result.path) say(`${result.path} (${result.reason})`);
+  else if (stoppedBy) say(`stopped by ${stoppedBy}`);
   else if (flags.required) say(`none, and one is required: ${result.reason}`);
   else say(`none, so the werift engine will be used: ${result.reason}`);
   if (stoppedBy) return 130;

@@ -9,12 +9,21 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 CELL = 8  # output pixels a cell, each way
+DETAIL = 8.0  # code values that one unit of the last layer stands for
+SKIP = 4.0  # likewise for the linear path
+NOISE = 9.0  # variance below which a direction of the input is not amplified further
 
 CONFIGS = {
     # name: channels of the trunk, channels of the hidden state, residual blocks of two convolutions
     "sr1": {"channels": 48, "hidden": 24, "blocks": 2},
     "sr1-lite": {"channels": 32, "hidden": 16, "blocks": 1},
 }
+
+
+def pointwise(cin, cout):
+    """A 1x1 convolution. Dilation changes nothing but PyTorch's choice of kernel: single-threaded and
+    undilated it takes a plain matrix product, ten times slower where no fast BLAS is installed."""
+    return nn.Conv2d(cin, cout, 1, dilation=2)
 
 
 def cubic(t, a=-0.5):
@@ -52,44 +61,71 @@ def fold_cells(x, fold):
 
 
 class Restorer(nn.Module):
-    """One step: (luma 0..255, previous luma, hidden) -> (output cells before the residual, hidden)."""
+    """One step: (luma 0..255, previous luma, hidden) -> (output cells, hidden)."""
 
     def __init__(self, channels, hidden, blocks, scales=(4, 2)):
         super().__init__()
         self.hidden = hidden
-        # Pixels come in with replicated borders, the hidden state with zeros: hence two convolutions.
-        self.heads = nn.ModuleDict()
-        self.tails = nn.ModuleDict()
+        self.heads, self.tails, self.skips = nn.ModuleDict(), nn.ModuleDict(), nn.ParameterDict()
         for scale in scales:
-            cells = (CELL // scale) ** 2
-            self.heads[str(scale)] = nn.Conv2d(2 * cells, channels, 3)
-            self.tails[str(scale)] = nn.Conv2d(channels, CELL * CELL, 1)
-            nn.init.zeros_(self.tails[str(scale)].bias)
-            self.tails[str(scale)].weight.data *= 0.1
+            key, cells = str(scale), (CELL // scale) ** 2
+            self.heads[key] = nn.Conv2d(2 * cells, channels, 3)
+            for name, inputs in (("pair", 18 * cells), ("alone", 9 * cells)):
+                self.register_buffer(f"{name}{scale}", torch.eye(inputs))
+            self.tails[key] = pointwise(channels, CELL * CELL)
+            nn.init.zeros_(self.tails[key].bias)
+            self.tails[key].weight.data *= 0.1
+            self.skips[key] = nn.Parameter(torch.zeros(CELL * CELL, cells, 3, 3))
             self.register_buffer(f"bicubic{scale}", bicubic_weight(CELL // scale, scale), persistent=False)
+        # Pixels come in with replicated borders, the hidden state with zeros: hence two convolutions.
         self.recall = nn.Conv2d(hidden, channels, 3, padding=1, bias=False)
         self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2 * blocks))
         for i, conv in enumerate(self.body):
             if i % 2:
                 conv.weight.data *= 0.3
         # A gated memory: where nothing changes, old content is kept and averaged.
-        self.gate = nn.Conv2d(channels, hidden, 1)
-        self.content = nn.Conv2d(channels, hidden, 1)
+        self.gate = pointwise(channels, hidden)
+        self.content = pointwise(channels, hidden)
+
+    def bicubic(self, cur, scale):
+        return F.conv2d(cur, getattr(self, f"bicubic{scale}"))
+
+    def whiten(self, samples, scale):
+        """Sets the input transforms from sample cells [N, 2 * cells, 3, 3] (frame, predecessor; minus 128).
+
+        Neighbouring pixels are nearly equal, so gradient descent on raw ones crawls. What is trained
+        sees decorrelated inputs instead; being linear, that folds into the convolutions.
+        """
+        for name, part in (("pair", samples), ("alone", samples[:, : samples.shape[1] // 2])):
+            rows = part.flatten(1).double()
+            values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+            white = vectors @ torch.diag((values.clamp(min=0) + NOISE).rsqrt()) @ vectors.T
+            getattr(self, f"{name}{scale}").copy_(white)
+
+    def head(self, scale):
+        """Weight and bias of the first convolution for code values as they are."""
+        conv = self.heads[str(scale)]
+        weight = (conv.weight.flatten(1) @ getattr(self, f"pair{scale}")).view_as(conv.weight)
+        return weight, conv.bias - 128 * weight.sum((1, 2, 3))
+
+    def skip(self, scale):
+        """The linear path: bicubic plus a learned correction that leaves flat areas alone."""
+        extra = self.skips[str(scale)]
+        extra = (extra.flatten(1) @ getattr(self, f"alone{scale}")).view_as(extra) * SKIP
+        return getattr(self, f"bicubic{scale}") + extra - extra.mean((1, 2, 3), keepdim=True)
 
     def step(self, luma, prev, hidden, scale):
         fold = CELL // scale
         cur = fold_cells(luma, fold)
         # A fresh state is all zeros, and no decoded luma is: then the frame is its own predecessor.
         old = fold_cells(torch.where(prev == 0, luma, prev), fold)
-        # Centred around mid-grey, and with the change instead of the old frame, which trains faster.
-        x = self.heads[str(scale)](torch.cat([(cur - 128) / 64, (cur - old) / 16], 1))
+        x = F.conv2d(torch.cat([cur, old], 1), *self.head(scale))
         x = F.relu(x + self.recall(hidden))
         for first, second in zip(self.body[::2], self.body[1::2]):
             x = F.relu(x + second(F.relu(first(x))))
         gate = torch.sigmoid(self.gate(x))
         hidden = hidden + gate * (torch.tanh(self.content(x)) - hidden)
-        base = F.conv2d(cur, getattr(self, f"bicubic{scale}"))
-        return base, self.tails[str(scale)](x) * 16, hidden
+        return F.conv2d(cur, self.skip(scale)) + self.tails[str(scale)](x) * DETAIL, hidden
 
     def fresh(self, luma, scale):
         """The state at a reset."""
@@ -98,9 +134,9 @@ class Restorer(nn.Module):
         return torch.zeros_like(luma), luma.new_zeros(b, self.hidden, h // fold, w // fold)
 
 
-def luma_out(base, detail):
+def luma_out(cells):
     """Cells -> the output plane."""
-    return F.pixel_shuffle(base + detail, CELL)
+    return F.pixel_shuffle(cells, CELL)
 
 
 def make(name, scales=(4, 2)):

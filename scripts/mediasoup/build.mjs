@@ -7,12 +7,18 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const STAND_INS = fileURLToPath(new URL('subprojects/', import.meta.url));
-const MAX_BUILD_MS = 45 * 60_000;
-const MAX_INSTALL_MS = 15 * 60_000;
+/** A command that says nothing for this long is taken to hang. */
+const SILENCE_TIMEOUT_MS = 20 * 60_000;
 const PROGRESS_EVERY_MS = 15_000;
 /** What one compiler process takes at most, in bytes. */
 const COMPILER_MEMORY = 1.2e9;
 const LOG_TAIL_CHARS = 4_000;
+const APT_OPTIONS = [
+  'DPkg::Lock::Timeout=120',
+  'Acquire::Retries=1',
+  'Acquire::http::Timeout=20',
+  'Acquire::https::Timeout=20',
+].flatMap((option) => ['-o', option]);
 
 /** What the build needs: a Debian package, and the tool or pkg-config module that shows it is there. */
 const REQUIREMENTS = [
@@ -50,7 +56,7 @@ export function libraryVersions() {
 /** @returns {string | null} why packages cannot be installed here; null when they can */
 export function whyNoInstall() {
   if (process.platform !== 'linux' || !onPath('apt-get')) return 'there is no apt-get';
-  return process.geteuid?.() === 0 ? null : 'that takes root';
+  return process.geteuid?.() === 0 ? null : 'installing them takes root';
 }
 
 /**
@@ -61,21 +67,15 @@ export function whyNoInstall() {
  * @throws {Error} whose message says in one line what failed
  */
 export async function installPackages(packages, logFile) {
-  const apt = [
-    '-o', 'DPkg::Lock::Timeout=120',
-    '-o', 'Acquire::Retries=1',
-    '-o', 'Acquire::http::Timeout=20',
-    '-o', 'Acquire::https::Timeout=20',
-  ]; // biome-ignore format: option and value side by side
-  const install = [...apt, 'install', '-y', '--no-install-recommends', ...packages];
-  const options = { logFile, timeoutMs: MAX_INSTALL_MS, env: { DEBIAN_FRONTEND: 'noninteractive' } };
+  const install = [...APT_OPTIONS, 'install', '-y', '--no-install-recommends', ...packages];
+  const options = { logFile, env: { DEBIAN_FRONTEND: 'noninteractive' } };
   await writeFile(logFile, '');
   try {
     await runCommand('apt-get', install, options);
   } catch {
     // Lists that are empty or out of date name packages that cannot be found or fetched. An update in
     // which one source failed may still have brought what is needed, so only the install decides.
-    await runCommand('apt-get', [...apt, 'update'], options).catch(() => {});
+    await runCommand('apt-get', [...APT_OPTIONS, 'update'], options).catch(() => {});
     await runCommand('apt-get', install, options);
   }
 }
@@ -91,7 +91,7 @@ export function buildRecipeHash() {
 function standInFiles() {
   return readdirSync(STAND_INS, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.path, entry.name).slice(STAND_INS.length))
+    .map((entry) => join(entry.parentPath, entry.name).slice(STAND_INS.length))
     .sort();
 }
 
@@ -118,7 +118,7 @@ export async function buildWorker({ mediasoupDir, outFile, logFile, say, signal 
     await cp(join(mediasoupDir, 'worker'), sourceDir, { recursive: true });
     await useSystemLibraries(sourceDir);
 
-    const options = { logFile, signal, timeoutMs: MAX_BUILD_MS, env: { LC_ALL: 'C' } };
+    const options = { logFile, signal, env: { LC_ALL: 'C' } };
     say('configuring with meson');
     // The options mediasoup builds its releases with; io_uring would want one more library.
     const setup = ['setup', '--buildtype=release', '-Db_ndebug=true', '-Dms_disable_liburing=true'];
@@ -146,7 +146,7 @@ async function useSystemLibraries(sourceDir) {
   // Nothing the build uses came after meson 1.0, which is what Debian 12 has.
   await edit(join(sourceDir, 'meson.build'), /meson_version: *'[^']*'/g, "meson_version: '>= 1.0.0'");
   // The stand-ins have none of the options that the libraries' own builds take.
-  const options = /(subproject\(\s*'[^']+'),\s*default_options: *\[[^\]]*\],?/g;
+  const options = /(subproject\(\s*'[^']+',)\s*default_options: *\[[^\]]*\],?/g;
   await edit(join(sourceDir, 'meson.build'), options, '$1');
   await edit(join(sourceDir, 'deps', 'libwebrtc', 'meson.build'), options, '$1');
 }
@@ -180,7 +180,6 @@ function progressReporter(say) {
 /**
  * @typedef {object} RunOptions
  * @property {string} logFile what the command says is appended to it
- * @property {number} timeoutMs
  * @property {Record<string, string>} env added to this process's
  * @property {AbortSignal | undefined} [signal]
  * @property {(text: string) => void} [onOutput]
@@ -192,7 +191,7 @@ function progressReporter(say) {
  * @param {RunOptions} options
  * @returns {Promise<void>}
  */
-function runCommand(command, args, { logFile, timeoutMs, env, signal, onOutput }) {
+function runCommand(command, args, { logFile, env, signal, onOutput }) {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     const log = createWriteStream(logFile, { flags: 'a' });
@@ -205,7 +204,7 @@ function runCommand(command, args, { logFile, timeoutMs, env, signal, onOutput }
       detached: true,
     });
     let tail = '';
-    let hasTimedOut = false;
+    let isSilent = false;
     const stop = () => {
       try {
         if (child.pid) process.kill(-child.pid, 'SIGTERM');
@@ -214,13 +213,14 @@ function runCommand(command, args, { logFile, timeoutMs, env, signal, onOutput }
       }
     };
     const timer = setTimeout(() => {
-      hasTimedOut = true;
+      isSilent = true;
       stop();
-    }, timeoutMs);
+    }, SILENCE_TIMEOUT_MS);
     signal?.addEventListener('abort', stop);
 
     /** @param {Buffer} chunk */
     const onData = (chunk) => {
+      timer.refresh();
       log.write(chunk);
       const text = chunk.toString();
       tail = (tail + text).slice(-LOG_TAIL_CHARS);
@@ -238,7 +238,7 @@ function runCommand(command, args, { logFile, timeoutMs, env, signal, onOutput }
     child.on('error', (error) => finish(`${command} does not start (${error.message})`));
     child.on('close', (code, killedBy) => {
       if (code === 0) finish(null);
-      else if (hasTimedOut) finish(`${command} took longer than ${timeoutMs / 60_000} minutes`);
+      else if (isSilent) finish(`${command} said nothing for ${SILENCE_TIMEOUT_MS / 60_000} minutes`);
       else finish(`${command} failed: ${errorLine(tail) ?? `it ended with ${killedBy ?? `code ${code}`}`}`);
     });
   });
@@ -265,8 +265,12 @@ function onPath(tool) {
 
 /** @param {string} module a pkg-config module */
 function moduleVersion(module) {
-  const { status, stdout } = spawnSync(onPath('pkg-config') ? 'pkg-config' : 'pkgconf', ['--modversion', module], {
-    encoding: 'utf8',
-  });
+  const { status, stdout } = spawnSync(
+    onPath('pkg-config') ? 'pkg-config' : 'pkgconf',
+    ['--modversion', module],
+    {
+      encoding: 'utf8',
+    },
+  );
   return status === 0 ? stdout.trim() : undefined;
 }

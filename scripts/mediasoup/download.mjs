@@ -29,22 +29,27 @@ export function prebuiltWorkerUrl({ version, repository }, env = process.env) {
  *
  * @param {string} url
  * @param {string} file
+ * @param {AbortSignal} [signal]
  * @throws {Error} whose message says in one line why it could not
  */
-export async function downloadPrebuiltWorker(url, file) {
-  const archive = await fetchWithStallTimeout(url);
+export async function downloadPrebuiltWorker(url, file, signal) {
+  const archive = await fetchWithStallTimeout(url, signal);
   const worker = fileInTar(gunzipSync(archive), /^mediasoup-worker(\.exe)?$/);
   if (!worker) throw new Error('the archive holds no mediasoup-worker');
   await writeFile(file, worker);
   await chmod(file, 0o755);
 }
 
-/** @param {string} url */
-async function fetchWithStallTimeout(url) {
-  const abort = new AbortController();
-  const timer = setTimeout(() => abort.abort(), STALL_TIMEOUT_MS);
+/**
+ * @param {string} url
+ * @param {AbortSignal | undefined} signal
+ */
+async function fetchWithStallTimeout(url, signal) {
+  const stall = new AbortController();
+  const timer = setTimeout(() => stall.abort(), STALL_TIMEOUT_MS);
   try {
-    const response = await fetch(url, { signal: abort.signal });
+    const signals = signal ? [stall.signal, signal] : [stall.signal];
+    const response = await fetch(url, { signal: AbortSignal.any(signals) });
     if (response.status === 404) throw new Error('none is published for this platform (404)');
     if (!response.ok || !response.body) throw new Error(`the server answered ${response.status}`);
     const chunks = [];
@@ -57,7 +62,7 @@ async function fetchWithStallTimeout(url) {
     }
     return Buffer.concat(chunks);
   } catch (error) {
-    if (abort.signal.aborted) {
+    if (stall.signal.aborted) {
       throw new Error(`${new URL(url).host} sent nothing for ${STALL_TIMEOUT_MS / 1000} s`);
     }
     // fetch() says only "fetch failed"; what failed is in the cause.
@@ -65,7 +70,7 @@ async function fetchWithStallTimeout(url) {
     throw new Error(cause instanceof Error && cause.message ? cause.message : message);
   } finally {
     clearTimeout(timer);
-    abort.abort();
+    stall.abort(); // closes the connection, whatever is left of the answer
   }
 }
 

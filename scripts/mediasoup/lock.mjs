@@ -13,9 +13,10 @@ const STALE_MS = 60_000;
  *
  * @param {string} path
  * @param {(holderPid: number) => void} onWait called once, if there is need to wait
+ * @param {AbortSignal} [signal] ends the waiting
  * @returns {Promise<() => Promise<void>>} releases the lock
  */
-export async function takeLock(path, onWait) {
+export async function takeLock(path, onWait, signal) {
   const mine = JSON.stringify({ pid: process.pid, host: hostname(), at: Date.now() });
   for (let waited = false; ; ) {
     try {
@@ -36,7 +37,7 @@ export async function takeLock(path, onWait) {
       onWait(holder.pid);
       waited = true;
     }
-    await sleep(POLL_MS);
+    await sleep(POLL_MS, undefined, signal ? { signal } : {});
   }
 
   const heartbeat = setInterval(() => {

@@ -41,6 +41,9 @@ export async function whyWorkerFails(path, version) {
       clearTimeout(timer);
       // It holds nothing worth an orderly exit, which would cost 200 ms.
       worker.kill('SIGKILL');
+      // What a wrapper script has started may hold the pipes for longer.
+      for (const stream of worker.stdio) stream?.destroy();
+      worker.unref();
       resolve(reason);
     };
     const timer = setTimeout(

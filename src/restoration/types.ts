@@ -2,6 +2,7 @@
  * Restoration as the rest of Vireo sees it: a device with warmed-up sessions, and one stream with carried
  * state per video track. Nothing here knows RTP or codecs.
  */
+import type { VireoError } from '../errors.js';
 import type { I420Picture } from '../media/types.js';
 import type { Manifest, Variant } from './manifest.js';
 
@@ -37,6 +38,8 @@ export interface InferenceDevice {
     width: number;
     height: number;
   }): Promise<RestorationStream>;
+  /** Resolves once the Worker is gone: to the reason when it died by itself, to null after `close`. */
+  readonly exited: Promise<VireoError | null>;
   /** Rejects everything in flight, ends the Worker. Idempotent. */
   close(): Promise<void>;
 }
@@ -53,6 +56,8 @@ export interface RestorationStream {
   readonly inputHeight: number;
   readonly outputWidth: number;
   readonly outputHeight: number;
+  /** Blocks of streams with a higher one go first; 0 unless set. Applies from the next block on. */
+  priority: number;
   /**
    * Restores one block of `variant.T` pictures. Takes ownership of the pictures' buffers (they are
    * transferred to the Worker); hands out pictures whose buffers the caller owns and gives back with

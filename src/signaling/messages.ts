@@ -52,13 +52,19 @@ const join = z.strictObject({
   name: participantNameSchema,
   /** Needed when the relay is configured with `auth.secret`. */
   token: z.string().max(4096).optional(),
-  rtpCapabilities: rtpCapabilitiesSchema,
+  /** What the client can receive, when it knows before it has seen the router's; see `setRtpCapabilities`. */
+  rtpCapabilities: rtpCapabilitiesSchema.optional(),
   /** Secret from an earlier `join`: takes that session up again after a disconnect. */
   resume: z.string().max(128).optional(),
 });
 
 export const requestSchemas = {
   join,
+  /**
+   * What the client can receive: mediasoup-client's `device.rtpCapabilities`, which it only knows after loading
+   * the `routerRtpCapabilities` that `join` answered with. Needed (here or in `join`) before `subscribe`.
+   */
+  setRtpCapabilities: z.strictObject({ rtpCapabilities: rtpCapabilitiesSchema }),
   /** Says that the client goes for good; without it, a lost socket keeps its session for a while. */
   leave: z.strictObject({}),
   createTransport: z.strictObject({ direction: z.enum(['send', 'recv']) }),
@@ -153,6 +159,7 @@ export interface ResponseData {
     restorer: { model: string | null; provider: string | null } | null;
     sessionGraceMs: number;
   };
+  setRtpCapabilities: Record<string, never>;
   leave: Record<string, never>;
   createTransport: TransportDescription;
   connectTransport: Record<string, never>;

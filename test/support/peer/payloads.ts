@@ -26,7 +26,12 @@ export function vp8Frame(options: Vp8FrameOptions): Buffer[] {
   }
   const payloads: Buffer[] = [];
   for (let at = 0; at < frame.length; at += bytesPerPacket) {
-    const descriptor = Buffer.from([0x80 | (at === 0 ? 0x10 : 0), 0x80, 0x80 | ((pictureId >> 8) & 0x7f), pictureId & 0xff]);
+    const descriptor = Buffer.from([
+      0x80 | (at === 0 ? 0x10 : 0),
+      0x80,
+      0x80 | ((pictureId >> 8) & 0x7f),
+      pictureId & 0xff,
+    ]);
     payloads.push(Buffer.concat([descriptor, frame.subarray(at, at + bytesPerPacket)]));
   }
   return payloads;
@@ -51,7 +56,9 @@ export function h264Frame(options: { key: boolean; bytes?: number; bytesPerPacke
   const { key, bytes = 700, bytesPerPacket = 1000 } = options;
   const payloads: Buffer[] = [];
   if (key) {
-    const sps = Buffer.from([0x67, 0x42, 0xe0, 0x1f, 0x8c, 0x8d, 0x40, 0x50, 0x1e, 0xd0, 0x0f, 0x08, 0x84, 0x6a]);
+    const sps = Buffer.from([
+      0x67, 0x42, 0xe0, 0x1f, 0x8c, 0x8d, 0x40, 0x50, 0x1e, 0xd0, 0x0f, 0x08, 0x84, 0x6a,
+    ]);
     const pps = Buffer.from([0x68, 0xce, 0x3c, 0x80]);
     const sized = [sps, pps].flatMap((unit) => [Buffer.from([unit.length >> 8, unit.length & 255]), unit]);
     payloads.push(Buffer.concat([Buffer.from([0x78]), ...sized]));
@@ -65,7 +72,9 @@ export function h264Frame(options: { key: boolean; bytes?: number; bytesPerPacke
   for (let at = 0; at < bytes; at += bytesPerPacket) {
     const start = at === 0 ? 0x80 : 0;
     const end = at + bytesPerPacket >= bytes ? 0x40 : 0;
-    payloads.push(Buffer.concat([Buffer.from([0x60 | 28, start | end | type]), slice.subarray(at, at + bytesPerPacket)]));
+    payloads.push(
+      Buffer.concat([Buffer.from([0x60 | 28, start | end | type]), slice.subarray(at, at + bytesPerPacket)]),
+    );
   }
   return payloads;
 }

@@ -32,7 +32,12 @@ export type RtcpMessage =
   | { type: 'bye'; ssrcs: number[] }
   | { type: 'nack'; senderSsrc: number; mediaSsrc: number; sequenceNumbers: number[] }
   | { type: 'pli'; senderSsrc: number; mediaSsrc: number }
-  | { type: 'fir'; senderSsrc: number; mediaSsrc: number; entries: { ssrc: number; sequenceNumber: number }[] }
+  | {
+      type: 'fir';
+      senderSsrc: number;
+      mediaSsrc: number;
+      entries: { ssrc: number; sequenceNumber: number }[];
+    }
   | { type: 'remb'; senderSsrc: number; bitrateBps: number; ssrcs: number[] }
   | {
       type: 'twcc';
@@ -160,7 +165,11 @@ function encodeOne(message: RtcpMessage): Buffer {
       return packet(200, message.reports.length, body);
     }
     case 'rr':
-      return packet(201, message.reports.length, Buffer.concat([words(message.ssrc), encodeReports(message.reports)]));
+      return packet(
+        201,
+        message.reports.length,
+        Buffer.concat([words(message.ssrc), encodeReports(message.reports)]),
+      );
     case 'sdes': {
       const chunks = message.chunks.map(({ ssrc, cname }) => {
         const text = Buffer.from(cname);
@@ -178,7 +187,10 @@ function encodeOne(message: RtcpMessage): Buffer {
       return packet(
         205,
         1,
-        Buffer.concat([words(message.senderSsrc, message.mediaSsrc), encodeNackBlocks(message.sequenceNumbers)]),
+        Buffer.concat([
+          words(message.senderSsrc, message.mediaSsrc),
+          encodeNackBlocks(message.sequenceNumbers),
+        ]),
       );
     case 'pli':
       return packet(206, 1, words(message.senderSsrc, message.mediaSsrc));
@@ -227,7 +239,8 @@ function readNack(body: Buffer): RtcpMessage {
     const pid = body.readUInt16BE(at);
     const mask = body.readUInt16BE(at + 2);
     sequenceNumbers.push(pid);
-    for (let bit = 0; bit < 16; bit += 1) if (mask & (1 << bit)) sequenceNumbers.push((pid + bit + 1) & 0xffff);
+    for (let bit = 0; bit < 16; bit += 1)
+      if (mask & (1 << bit)) sequenceNumbers.push((pid + bit + 1) & 0xffff);
   }
   return { type: 'nack', senderSsrc: body.readUInt32BE(0), mediaSsrc: body.readUInt32BE(4), sequenceNumbers };
 }

@@ -13,7 +13,8 @@ export interface RtpPacket {
 
 export function encodeRtp(packet: RtpPacket): Buffer {
   const elements: Buffer[] = [];
-  for (const [id, value] of packet.extensions) elements.push(Buffer.from([(id << 4) | (value.length - 1)]), value);
+  for (const [id, value] of packet.extensions)
+    elements.push(Buffer.from([(id << 4) | (value.length - 1)]), value);
   const extension = Buffer.concat(elements);
   const words = Math.ceil(extension.length / 4);
   const hasExtension = words > 0;
@@ -71,6 +72,18 @@ export function parseRtp(data: Buffer): RtpPacket {
     extensions,
     payload: data.subarray(at, data.length - padding),
   };
+}
+
+/** Length of the header with CSRCs and extension; null where the packet is shorter or no RTP. */
+export function rtpHeaderBytes(data: Buffer): number | null {
+  const first = data[0] ?? 0;
+  let bytes = 12 + (first & 15) * 4;
+  if (first >> 6 !== 2 || data.length < bytes) return null;
+  if (first & 0x10) {
+    if (data.length < bytes + 4) return null;
+    bytes += 4 + data.readUInt16BE(bytes + 2) * 4;
+  }
+  return data.length < bytes ? null : bytes;
 }
 
 /** RFC 5761, section 4: payload types 64 to 95 are RTCP on a multiplexed port. */

@@ -91,7 +91,8 @@ function readXorAddress(value: Buffer, message: Buffer): { ip: string; port: num
   }
   if (value[1] !== 2) return null;
   const groups: string[] = [];
-  for (let i = 0; i < 16; i += 2) groups.push((value.readUInt16BE(4 + i) ^ message.readUInt16BE(4 + i)).toString(16));
+  for (let i = 0; i < 16; i += 2)
+    groups.push((value.readUInt16BE(4 + i) ^ message.readUInt16BE(4 + i)).toString(16));
   const ip = groups.join(':');
   return isIPv6(ip) ? { ip, port } : null;
 }
@@ -115,10 +116,13 @@ export function parseStunResponse(message: Buffer, password: string): StunRespon
     else if (type === ATTRIBUTE.messageIntegrity && length === 20) {
       const header = Buffer.from(message.subarray(0, HEADER_BYTES));
       header.writeUInt16BE(at - HEADER_BYTES + INTEGRITY_BYTES, 2);
-      const mac = createHmac('sha1', password).update(header).update(message.subarray(HEADER_BYTES, at)).digest();
+      const mac = createHmac('sha1', password)
+        .update(header)
+        .update(message.subarray(HEADER_BYTES, at))
+        .digest();
       integrity = timingSafeEqual(mac, value);
     } else if (type === ATTRIBUTE.fingerprint && length === 4) {
-      checksum = ((crc32(message.subarray(0, at)) ^ FINGERPRINT_XOR) >>> 0) === value.readUInt32BE(0);
+      checksum = (crc32(message.subarray(0, at)) ^ FINGERPRINT_XOR) >>> 0 === value.readUInt32BE(0);
     }
     at += 4 + Math.ceil(length / 4) * 4;
   }

@@ -1,0 +1,223 @@
+"""Trains a model: back-propagation through short chunks, with the state carried on between chunks.
+
+Usage: train.py --model sr1 --minutes 60 [--scales 4,2] [--cache DIR] [--run NAME] [--resume | --init CKPT]
+       train.py --smoke            (under two minutes, synthetic data; fails if the loss does not fall)
+
+The loss is the squared error relative to what bicubic leaves: a flat clip's decibels count like a busy
+one's, and 0.9 means 0.46 dB. The learning rate follows the wall clock (cosine over --minutes), since the machine may be shared.
+"""
+import argparse
+import copy
+import json
+import math
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import dataset
+import model as models
+
+
+def squared(pred, target):
+    """Mean squared error of each sample, in code values."""
+    return ((pred - target) ** 2).flatten(1).mean(1)
+
+
+class Batch:
+    """A fixed set of slots for one scale, and their states."""
+
+    def __init__(self, clips, scale, size, length, patch):
+        self.slots = [dataset.Slot(clips, scale, length, patch) for _ in range(size)]
+        self.scale, self.state = scale, None
+
+    def next(self, net):
+        chunks = [slot.next() for slot in self.slots]
+        low = torch.from_numpy(np.stack([c[0] for c in chunks])).float()
+        high = torch.from_numpy(np.stack([c[1] for c in chunks])).float()
+        if self.state is None:
+            self.state = net.fresh(low[:, :1], self.scale)
+        keep = torch.tensor([0.0 if c[2] else 1.0 for c in chunks]).view(-1, 1, 1, 1)
+        self.state = tuple(s.detach() * keep for s in self.state)
+        return low, high
+
+    def loss(self, net):
+        low, high = self.next(net)
+        prev, hidden = self.state
+        losses = []
+        for t in range(low.shape[1]):
+            luma = low[:, t:t + 1]
+            out, hidden = net.step(luma, prev, hidden, self.scale)
+            with torch.no_grad():
+                base = net.bicubic(models.fold_cells(luma, models.CELL // self.scale), self.scale)
+            target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
+            losses.append(((squared(out, target) + 1) / (squared(base, target) + 1)).mean())
+            prev = luma
+        self.state = (prev, hidden)
+        return sum(losses) / len(losses)
+
+    def gradients(self, net):
+        """Loss and gradients, returned and not accumulated: each batch runs on a thread of its own."""
+        loss = self.loss(net)
+        return loss.item(), torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+
+
+@torch.no_grad()
+def input_cells(clips, scale, count=150):
+    """Random neighbourhoods of cells from frames and their predecessors, for Restorer.whiten."""
+    slot, rows, fold = dataset.Slot(clips, scale, 2, 64), [], models.CELL // scale
+    for _ in range(count):
+        slot.left = 0
+        low = torch.from_numpy(slot.next()[0]).float()[:, None] - 128
+        cells = torch.cat([models.fold_cells(low[1:], fold), models.fold_cells(low[:1], fold)], 1)
+        rows.append(F.unfold(cells, 3)[0].T.reshape(-1, cells.shape[1], 3, 3))
+    return torch.cat(rows)
+
+
+@torch.no_grad()
+def validate(net, clips_index, scales, frames=10):
+    """Mean PSNR gain over bicubic on fixed crops of the held-out training clips."""
+    gains = {}
+    for scale in scales:
+        clips, rows = dataset.Clips(clips_index, 7), []
+        for m in clips_index:
+            for point in [q for q in m["lr"] if q["scale"] == scale and q["codec"] != "raw"][::2]:
+                hr, lr = clips.array(m["dir"] / "hr.npy"), clips.array(m["dir"] / point["file"])
+                p = min(80 * 4 // scale, *(v // 16 * 16 for v in lr.shape[1:]))
+                y, x = ((v - p) // 2 // 8 * 8 for v in lr.shape[1:])
+                prev = hidden = None
+                for t in range(min(frames, len(lr))):
+                    luma = torch.from_numpy(lr[t, y:y + p, x:x + p].astype(np.float32))[None, None]
+                    if hidden is None:
+                        prev, hidden = net.fresh(luma, scale)
+                    out, hidden = net.step(luma, prev, hidden, scale)
+                    base = net.bicubic(models.fold_cells(luma, models.CELL // scale), scale)
+                    prev = luma
+                    if t < 3:
+                        continue
+                    high = hr[t, y * scale:(y + p) * scale, x * scale:(x + p) * scale].astype(np.float32)
+                    high = F.pixel_unshuffle(torch.from_numpy(high)[None, None], models.CELL)
+                    mse = [float(((v - high) ** 2).mean()) for v in (base, out)]
+                    rows.append(10 * math.log10(mse[0] / mse[1]))
+        gains[scale] = round(float(np.mean(rows)), 3)
+    return gains
+
+
+def save(path, state):
+    tmp = path.with_suffix(".tmp")
+    torch.save(state, tmp)
+    os.replace(tmp, path)
+
+
+def train(args, clips, check):
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(1)
+    scales = tuple(int(s) for s in args.scales.split(","))
+    net = models.make(args.model, scales)
+    if args.init:
+        print("init", args.init, net.load_state_dict(torch.load(args.init)["ema"], strict=False), flush=True)
+    elif not args.resume:
+        for scale in scales:
+            net.whiten(input_cells(clips, scale), scale)
+    ema = copy.deepcopy(net)
+    optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, betas=(0.9, 0.99))
+    run = args.cache / "runs" / args.run
+    run.mkdir(parents=True, exist_ok=True)
+    step, before, losses, first = 0, 0.0, [], None
+    if args.resume and (run / "last.pt").exists():
+        saved = torch.load(run / "last.pt")
+        net.load_state_dict(saved["net"])
+        ema.load_state_dict(saved["ema"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, before = saved["step"], saved["seconds"]
+    print(json.dumps({"model": args.model, "scales": scales, "weights": sum(p.numel() for p in net.parameters()),
+                      "minutes": args.minutes, "batch": args.batch, "length": args.length, "patch": args.patch,
+                      "lr": args.lr, "seed": args.seed, "from": step}), flush=True)
+    batches = [Batch(clips, s, args.batch, args.length, args.patch) for s in scales for _ in range(2 // len(scales))]
+    pool = ThreadPoolExecutor(len(batches))
+    start = saved_at = checked_at = time.time()
+    while True:
+        seconds = before + time.time() - start
+        done = seconds / (args.minutes * 60) if not args.steps else step / args.steps
+        if done >= 1:
+            break
+        rate = args.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        # One thread a batch instead of threads inside each operation: on a shared machine those
+        # would spend their time waiting for each other.
+        results = list(pool.map(lambda batch: batch.gradients(net), batches))
+        for i, p in enumerate(net.parameters()):
+            found = [g[i] for _, g in results if g[i] is not None]
+            p.grad = sum(found) / len(results)
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        optimizer.step()
+        step += 1
+        decay = min(0.997, step / (step + 10))
+        with torch.no_grad():
+            for a, b in zip(ema.parameters(), net.parameters()):
+                a.lerp_(b, 1 - decay)
+        losses.append([r[0] for r in results])
+        if step % args.log == 0:
+            each = np.mean(losses, 0)
+            mean = float(each.mean())
+            first = mean if first is None else first
+            print(json.dumps({"step": step, "minutes": round(seconds / 60, 1), "lr": round(rate, 6),
+                              "loss": [round(float(v), 4) for v in each]}), flush=True)
+            losses, last = [], mean
+        now = time.time()
+        if now - saved_at > 120 or done > 0.999:
+            save(run / "last.pt", {"net": net.state_dict(), "ema": ema.state_dict(), "step": step,
+                                   "optimizer": optimizer.state_dict(), "seconds": seconds, "model": args.model})
+            saved_at = now
+        if check and now - checked_at > args.check_minutes * 60:
+            print(json.dumps({"step": step, "gain over bicubic, dB": validate(ema, check, scales)}), flush=True)
+            checked_at = time.time()
+    save(run / "last.pt", {"net": net.state_dict(), "ema": ema.state_dict(), "step": step,
+                           "optimizer": optimizer.state_dict(), "seconds": seconds, "model": args.model})
+    if check:
+        print(json.dumps({"step": step, "gain over bicubic, dB": validate(ema, check, scales)}), flush=True)
+    return first, last
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=sorted(models.CONFIGS), default="sr1")
+    parser.add_argument("--scales", default="4,2")
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--steps", type=int, default=0, help="stop after so many steps instead")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--length", type=int, default=5)
+    parser.add_argument("--patch", type=int, default=192, help="HR pixels")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", type=int, default=50)
+    parser.add_argument("--check-minutes", type=float, default=8)
+    parser.add_argument("--cache", type=Path,
+                        default=Path(os.environ.get("VIREO_TRAINING_CACHE", "~/.cache/vireo-training")).expanduser())
+    parser.add_argument("--run", default=None)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--init", type=Path)
+    parser.add_argument("--smoke", action="store_true")
+    args = parser.parse_args()
+    args.run = args.run or args.model
+    if args.smoke:
+        args.model, args.run, args.resume, args.init = "sr1-lite", "smoke", False, None
+        args.steps, args.batch, args.length, args.patch, args.log = 400, 2, 3, 64, 40
+        first, last = train(args, dataset.Synthetic(), None)
+        print(f"smoke: loss {first:.4f} -> {last:.4f}")
+        if not last < 0.97 * first:
+            raise SystemExit("smoke: the loss did not fall by 3 %")
+        return
+    root = args.cache / "dataset"
+    clips = dataset.Clips(dataset.load_index(root, "train"), args.seed + int(time.time()) % 1000 * args.resume)
+    print("segments", len(clips.index), flush=True)
+    train(args, clips, dataset.load_index(root, "validate"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+// Runs a package with onnxruntime-node on the inputs verify.py wrote and compares with PyTorch's outputs.
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+const [repository, folder, jobsText] = process.argv.slice(2);
+const ort = createRequire(join(repository, 'package.json'))('onnxruntime-node');
+const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'));
+
+function size(dimension, h, w) {
+  const match = /^([hw])(?:([*/])(\d+))?$/.exec(String(dimension));
+  if (!match) return Number(dimension);
+  const value = match[1] === 'h' ? h : w;
+  return match[2] === '*' ? value * Number(match[3]) : match[2] === '/' ? value / Number(match[3]) : value;
+}
+
+let failed = false;
+for (const variant of manifest.variants) {
+  const file = readFileSync(join(folder, variant.file));
+  if (createHash('sha256').update(file).digest('hex') !== variant.sha256) throw new Error(`sha256 of ${variant.file}`);
+  const session = await ort.InferenceSession.create(file, { intraOpNumThreads: 2, executionProviders: ['cpu'] });
+  for (const { scale, h, w, frames, name } of JSON.parse(jobsText)) {
+    if (scale !== variant.scale) continue;
+    const [luma, chroma, lumaOut, chromaOut] = ['luma', 'chroma', 'lumaOut', 'chromaOut'].map((part) =>
+      new Uint8Array(readFileSync(`${name}.${part}`)));
+    const state = {};
+    for (const s of variant.state) {
+      const dims = s.shape.map((d) => size(d, h, w));
+      const length = dims.reduce((a, b) => a * b, 1);
+      state[s.input] = new ort.Tensor(s.dtype, s.dtype === 'uint8' ? new Uint8Array(length) : new Float32Array(length), dims);
+    }
+    let worst = 0;
+    const times = [];
+    const compare = (tensor, expected) => {
+      if (tensor.data.length !== expected.length) throw new Error('size of an output');
+      for (let i = 0; i < expected.length; i++) worst = Math.max(worst, Math.abs(tensor.data[i] - expected[i]));
+    };
+    for (let t = 0; t < frames; t++) {
+      const feeds = {
+        [variant.luma]: new ort.Tensor('uint8', luma.subarray(t * h * w, (t + 1) * h * w), [1, 1, h, w]),
+        [variant.chroma]: new ort.Tensor('uint8', chroma, [1, 2, h / 2, w / 2]),
+        ...state,
+      };
+      const start = performance.now();
+      const out = await session.run(feeds);
+      times.push(performance.now() - start);
+      compare(out[variant.lumaOut], lumaOut.subarray(t * h * w * scale ** 2, (t + 1) * h * w * scale ** 2));
+      compare(out[variant.chromaOut], chromaOut);
+      for (const s of variant.state) state[s.input] = out[s.output];
+    }
+    if (worst > 1) failed = true;
+    console.log(`${variant.file} ${w}x${h}: largest difference ${worst}, fastest ${Math.min(...times).toFixed(1)} ms`);
+  }
+}
+if (failed) throw new Error('the export differs from PyTorch by more than 1');

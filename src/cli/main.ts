@@ -1,0 +1,80 @@
+import { Command, CommanderError } from 'commander';
+import { readVersion } from './version.js';
+
+interface Subcommand {
+  name: string;
+  /** Shown by `vireo --help`, for which no command's modules are loaded. */
+  summary: string;
+  load: () => Promise<Command>;
+}
+
+const SUBCOMMANDS: readonly Subcommand[] = [
+  {
+    name: 'serve',
+    summary: 'start the relay and print the join URL',
+    load: async () => (await import('./serve.js')).serveCommand(),
+  },
+  {
+    name: 'restore',
+    summary: 'restore a video file',
+    load: async () => (await import('./restore.js')).restoreCommand(),
+  },
+  {
+    name: 'evaluate',
+    summary: 'degrade reference clips as a call would, restore them, and measure',
+    load: () => loadCommand('./evaluate.js', 'evaluateCommand'),
+  },
+  {
+    name: 'bench',
+    summary: 'measure stage times, tracks per device and added latency',
+    load: () => loadCommand('./bench.js', 'benchCommand'),
+  },
+  {
+    name: 'doctor',
+    summary: 'say what this machine can do, and what to fix',
+    load: async () => (await import('./doctor.js')).doctorCommand(),
+  },
+  {
+    name: 'token',
+    summary: 'print a token that lets one person join one room',
+    load: async () => (await import('./token.js')).tokenCommand(),
+  },
+];
+
+async function loadCommand(file: string, factory: string): Promise<Command> {
+  const module = (await import(file)) as Record<string, () => Command>;
+  const create = module[factory];
+  if (!create) throw new Error(`${file} has no ${factory}`);
+  return create();
+}
+
+/** Runs the command line; never rejects. Sets the exit code: 0, or 1 with a one-line reason on stderr. */
+export async function main(argv: readonly string[]): Promise<void> {
+  try {
+    const program = await createProgram(argv.slice(2));
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // commander has said on stderr what was wrong, or printed the help that was asked for.
+      process.exitCode = error.exitCode === 0 ? 0 : 1;
+      return;
+    }
+    const message = error instanceof Error ? error.message : String(error);
+    process.stderr.write(`vireo: ${message.replace(/\s*\n\s*/g, ' ').trim()}\n`);
+    process.exitCode = 1;
+  }
+}
+
+async function createProgram(args: readonly string[]): Promise<Command> {
+  const program = new Command('vireo')
+    .description('A self-hosted WebRTC relay that restores the video it forwards.')
+    .version(readVersion(), '-V, --version')
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride();
+  const wanted = args.find((arg) => !arg.startsWith('-') && arg !== 'help');
+  for (const { name, summary, load } of SUBCOMMANDS) {
+    const command = name === wanted ? await load() : new Command(name).description(summary);
+    program.addCommand(command.copyInheritedSettings(program));
+  }
+  return program;
+}

@@ -1,0 +1,60 @@
+import type { RtpCapabilities } from 'mediasoup/types';
+import type { TrackReport } from '../restorer/types.js';
+import type { Publication, RestoredAvailability } from '../rooms/types.js';
+import type { SfuProducer, SfuRouter } from '../sfu/types.js';
+import type { RestorationTarget } from './RestorationController.js';
+
+/** What a publication needs of its room. */
+export interface PublicationOwner {
+  readonly router: SfuRouter;
+  capabilitiesOf(participantIds: readonly string[]): RtpCapabilities[];
+  restoredChanged(publicationId: string, availability: RestoredAvailability): void;
+  restorationReported(publicationId: string, report: TrackReport): void;
+}
+
+/** A publication's media: the original's producer and, while there is one, the restored stream's. */
+export class PublicationSession implements RestorationTarget {
+  readonly publication: Publication;
+  /** Of the original. */
+  readonly source: SfuProducer;
+  readonly #owner: PublicationOwner;
+  #restored: SfuProducer | null = null;
+  #report: TrackReport | null = null;
+
+  constructor(publication: Publication, source: SfuProducer, owner: PublicationOwner) {
+    this.publication = publication;
+    this.source = source;
+    this.#owner = owner;
+  }
+
+  get publicationId(): string {
+    return this.publication.id;
+  }
+
+  get router(): SfuRouter {
+    return this.#owner.router;
+  }
+
+  get restored(): SfuProducer | null {
+    return this.#restored;
+  }
+
+  get report(): TrackReport | null {
+    return this.#report;
+  }
+
+  capabilitiesOf(participantIds: readonly string[]): RtpCapabilities[] {
+    return this.#owner.capabilitiesOf(participantIds);
+  }
+
+  changed(availability: RestoredAvailability, producer: SfuProducer | null): void {
+    this.#restored = producer;
+    if (!producer) this.#report = null;
+    this.#owner.restoredChanged(this.publicationId, availability);
+  }
+
+  reported(report: TrackReport): void {
+    this.#report = report;
+    this.#owner.restorationReported(this.publicationId, report);
+  }
+}

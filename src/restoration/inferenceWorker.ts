@@ -1,0 +1,104 @@
+/** Entry of the Worker that owns the ONNX sessions of one device and the state of every stream on it. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { VireoError } from '../errors.js';
+import type {
+  FromWorker,
+  OpenRequest,
+  RunRequest,
+  ToWorker,
+  VariantKey,
+  WorkerFailure,
+  WorkerSettings,
+} from './inferenceProtocol.js';
+import { type CarriedState, ModelSession } from './ModelSession.js';
+
+const sessions = new Map<string, ModelSession>();
+const streams = new Map<number, { session: ModelSession; state: CarriedState }>();
+
+function keyOf({ packageName, variantIndex }: VariantKey): string {
+  return `${packageName}#${variantIndex}`;
+}
+
+async function load(settings: WorkerSettings): Promise<void> {
+  for (const model of settings.packages) {
+    for (const [variantIndex, variant] of model.manifest.variants.entries()) {
+      const session = await ModelSession.create(model, variantIndex, settings.provider, settings.threads);
+      sessions.set(keyOf({ packageName: model.manifest.name, variantIndex }), session);
+      for (const size of settings.warmUpSizes) {
+        if (size.scale === variant.scale) await session.warmUp(size.width, size.height);
+      }
+    }
+  }
+}
+
+async function open(message: OpenRequest): Promise<void> {
+  const session = sessions.get(keyOf(message));
+  if (session === undefined) {
+    throw new VireoError('not-found', `model "${message.packageName}" is not loaded on this device`);
+  }
+  const state = session.createState(message.width, message.height);
+  await session.warmUp(message.width, message.height);
+  streams.set(message.stream, { session, state });
+}
+
+async function run(message: RunRequest): Promise<number> {
+  const stream = streams.get(message.stream);
+  if (stream === undefined) throw new VireoError('not-found', 'the stream is closed');
+  if (message.reset) stream.session.reset(stream.state);
+  return await stream.session.run(stream.state, message.inputs, message.outputs);
+}
+
+function failure(thrown: unknown): WorkerFailure {
+  const { code, message } = VireoError.from(thrown);
+  return { code, message };
+}
+
+async function attempt(action: () => Promise<void>): Promise<WorkerFailure | null> {
+  try {
+    await action();
+    return null;
+  } catch (thrown) {
+    return failure(thrown);
+  }
+}
+
+const port = parentPort;
+if (port === null) throw new Error('inferenceWorker runs in a worker_threads Worker only');
+const reply = (message: FromWorker, transfer: readonly ArrayBuffer[] = []) =>
+  port.postMessage(message, transfer);
+
+async function handle(message: ToWorker): Promise<void> {
+  switch (message.type) {
+    case 'open': {
+      const error = await attempt(() => open(message));
+      reply({ type: 'opened', request: message.request, error });
+      return;
+    }
+    case 'run': {
+      const { request, inputs, outputs } = message;
+      let runMs = 0;
+      const error = await attempt(async () => {
+        runMs = await run(message);
+      });
+      reply({ type: 'ran', request, error, reply: { inputs, outputs, runMs } }, [...inputs, ...outputs]);
+      return;
+    }
+    case 'close':
+      streams.delete(message.stream);
+      return;
+    case 'exit':
+      streams.clear();
+      for (const session of sessions.values()) await session.release();
+      sessions.clear();
+      port?.close();
+  }
+}
+
+// One message at a time, in the order they came.
+let last = load(workerData as WorkerSettings).then(
+  () => reply({ type: 'ready' }),
+  (thrown: unknown) => reply({ type: 'failed', error: failure(thrown) }),
+);
+port.on('message', (message: ToWorker) => {
+  last = last.then(() => handle(message));
+});

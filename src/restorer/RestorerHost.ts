@@ -1,0 +1,184 @@
+import { availableParallelism } from 'node:os';
+import { VireoError } from '../errors.js';
+import type { Logger } from '../log.js';
+import { createVideoDecoder } from '../media/NodeAvDecoder.js';
+import { availableEncoders, createVideoEncoder } from '../media/NodeAvEncoder.js';
+import { createInferenceDevice } from '../restoration/InferenceDevice.js';
+import { ModelPackages } from '../restoration/ModelPackages.js';
+import type { InferenceDevice } from '../restoration/types.js';
+import { CostModel } from './CostModel.js';
+import { DeviceGate } from './DeviceGate.js';
+import { type FromChild, isPermanent, type ToChild } from './ipc.js';
+import { ModelChoice } from './ModelChoice.js';
+import { Scheduler } from './Scheduler.js';
+import { type PipelineContext, TrackPipeline } from './TrackPipeline.js';
+import type { RestorerOptions, RestoreTrackOptions, VideoCodec } from './types.js';
+
+/** Capacity is shared out this often; a stall is noticed within it. */
+const PLAN_INTERVAL_MS = 100;
+const REPORT_INTERVAL_MS = 1_000;
+/** What cameras send in a call: warm from the start. Others are prepared when they come. */
+const WARM_UP_SIZES = [
+  { scale: 4, width: 320, height: 180 },
+  { scale: 2, width: 640, height: 360 },
+] as const;
+
+export interface RestorerHostOptions {
+  options: RestorerOptions;
+  logger: Logger;
+  send: (message: FromChild) => void;
+  /** The device died: only a new process helps. */
+  onFatal: (error: VireoError) => void;
+}
+
+/** Everything a restorer process does, but for being a process: one device, and the tracks on it. */
+export class RestorerHost {
+  readonly #options: RestorerHostOptions;
+  readonly #device: InferenceDevice;
+  readonly #context: PipelineContext;
+  readonly #scheduler: Scheduler;
+  /** Null while a track's port is being opened. */
+  readonly #tracks = new Map<string, TrackPipeline | null>();
+  readonly #timers: NodeJS.Timeout[];
+  #closing: Promise<void> | null = null;
+
+  private constructor(options: RestorerHostOptions, device: InferenceDevice, models: ModelChoice) {
+    this.#options = options;
+    this.#device = device;
+    this.#scheduler = new Scheduler({ maxTracks: options.options.maxTracks });
+    this.#context = {
+      device,
+      models,
+      gate: new DeviceGate(),
+      costs: new CostModel(),
+      encoderThreads: Math.min(2, availableParallelism()),
+      logger: options.logger,
+      createDecoder: createVideoDecoder,
+      createEncoder: createVideoEncoder,
+      onReport: (report) => options.send({ type: 'report', report }),
+      onStarted: (trackId) => options.send({ type: 'trackStarted', trackId }),
+      onDemandChanged: () => this.#scheduler.plan(performance.now()),
+    };
+    this.#timers = [
+      setInterval(() => this.#scheduler.plan(performance.now()), PLAN_INTERVAL_MS),
+      setInterval(() => this.#report(), REPORT_INTERVAL_MS),
+    ];
+    void device.exited.then((error) => {
+      if (error !== null && this.#closing === null) options.onFatal(error);
+    });
+  }
+
+  /** Loads and warms up the models, then says `ready`. Rejects with a one-line reason. */
+  static async start(hostOptions: RestorerHostOptions): Promise<RestorerHost> {
+    const { modelDirs, model, provider, threads, blockBudgetMs } = hostOptions.options;
+    const packages = await ModelPackages.create(modelDirs).loadLadder(model);
+    const device = await createInferenceDevice({ provider, threads, packages, warmUpSizes: WARM_UP_SIZES });
+    const host = new RestorerHost(hostOptions, device, new ModelChoice(packages, blockBudgetMs));
+    try {
+      const encoders = await availableEncoders();
+      const codecs = encoders.filter(({ available }) => available).map(({ codec }) => codec);
+      hostOptions.send({
+        type: 'ready',
+        provider: device.provider,
+        providerNotes: [...device.providerNotes],
+        models: packages.map(({ manifest }) => ({ name: manifest.name, version: manifest.version })),
+        outputCodecs: [...new Set<VideoCodec>(codecs)],
+      });
+    } catch (error) {
+      await host.close();
+      throw error;
+    }
+    return host;
+  }
+
+  /** Messages after `start`. */
+  handle(message: Exclude<ToChild, { type: 'start' }>): void {
+    switch (message.type) {
+      case 'ping': {
+        const residentMemoryBytes = process.memoryUsage.rss();
+        this.#options.send({ type: 'pong', id: message.id, residentMemoryBytes });
+        return;
+      }
+      case 'startTrack':
+        void this.#startTrack(message.requestId, message.options);
+        return;
+      case 'stopTrack':
+        void this.#stopTrack(message.trackId);
+        return;
+      case 'setPriority': {
+        const track = this.#tracks.get(message.trackId);
+        if (track) track.priority = message.priority;
+        this.#scheduler.plan(performance.now());
+        return;
+      }
+      case 'setMaxBitrate':
+        this.#tracks.get(message.trackId)?.setMaxBitrate(message.bitrateBps);
+        return;
+      case 'requestKeyFrame':
+        this.#tracks.get(message.trackId)?.requestKeyFrame();
+        return;
+      case 'reportNow':
+        this.#report();
+        return;
+    }
+  }
+
+  /** Stops every track and the device. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    await Promise.allSettled([...this.#tracks.keys()].map((trackId) => this.#stopTrack(trackId)));
+    await this.#device.close();
+  }
+
+  async #startTrack(requestId: number, options: RestoreTrackOptions): Promise<void> {
+    const { trackId } = options;
+    try {
+      if (this.#closing) throw new VireoError('draining', 'restorer is shutting down');
+      if (this.#tracks.has(trackId))
+        throw new VireoError('conflict', `track ${trackId} is being restored already`);
+      this.#tracks.set(trackId, null);
+      const pipeline = await TrackPipeline.create(options, this.#context);
+      if (this.#tracks.get(trackId) !== null || this.#closing) {
+        await pipeline.close();
+        throw new VireoError('unavailable', `track ${trackId} was stopped`);
+      }
+      this.#tracks.set(trackId, pipeline);
+      this.#scheduler.add(pipeline);
+      this.#options.send({ type: 'trackListening', requestId, ...pipeline.localAddress });
+    } catch (thrown) {
+      const { code, message } = VireoError.from(thrown);
+      if (code !== 'conflict' && this.#tracks.get(trackId) === null) this.#tracks.delete(trackId);
+      this.#options.send({ type: 'trackRefused', requestId, code, message });
+    }
+  }
+
+  async #stopTrack(trackId: string): Promise<void> {
+    const pipeline = this.#tracks.get(trackId);
+    this.#tracks.delete(trackId);
+    if (!pipeline) return;
+    this.#scheduler.remove(trackId);
+    try {
+      await pipeline.close();
+    } catch (error) {
+      this.#options.logger.error({ err: error, trackId }, 'track did not close cleanly');
+    }
+    if (!this.#closing) this.#scheduler.plan(performance.now());
+  }
+
+  #report(): void {
+    const nowMs = performance.now();
+    for (const pipeline of this.#tracks.values()) pipeline?.report(nowMs);
+  }
+}
+
+/** What the relay is told when the host cannot start. */
+export function failureOf(thrown: unknown): Extract<FromChild, { type: 'failed' }> {
+  const { code, message } = VireoError.from(thrown);
+  const [line] = message.split('\n');
+  return { type: 'failed', code, message: line || 'restorer could not start', permanent: isPermanent(code) };
+}

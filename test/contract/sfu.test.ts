@@ -1,0 +1,791 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { VireoError } from '../../src/errors.js';
+import type { AudioLevel, SfuEngine, TransportState } from '../../src/sfu/types.js';
+import { h264Frame, isVp8KeyFrame, opusFrame } from '../support/peer/payloads.js';
+import { encodeRtp, type RtpPacket, sequenceDistance } from '../support/peer/rtp.js';
+import { EXTENSION, extensionId, type SendStream } from '../support/peer/SendStream.js';
+import {
+  Call,
+  capabilities,
+  createEngine,
+  ENGINES,
+  hasIpv6Loopback,
+  type PlainLeg,
+  type Publication,
+  pause,
+  pump,
+  type Subscription,
+  sendParameters,
+  type WebRtcLeg,
+} from './sfuSupport.js';
+
+async function failure(promise: Promise<unknown>): Promise<VireoError> {
+  const thrown: unknown = await promise.then(
+    () => new Error('did not fail'),
+    (error: unknown) => error,
+  );
+  expect(thrown).toBeInstanceOf(VireoError);
+  return thrown as VireoError;
+}
+
+function expectContinuous(packets: RtpPacket[]): void {
+  for (let i = 1; i < packets.length; i += 1) {
+    const [before, now] = [packets[i - 1], packets[i]];
+    if (before && now) expect(sequenceDistance(now.sequenceNumber, before.sequenceNumber)).toBe(1);
+  }
+}
+
+function expectSamePayloads(received: RtpPacket[], sent: RtpPacket[]): void {
+  expect(received.map(({ payload }) => payload.toString('hex'))).toEqual(
+    sent.map(({ payload }) => payload.toString('hex')),
+  );
+}
+
+/** 32 bits in the middle of an NTP time stamp, in seconds. */
+function ntpSeconds(ntpTimestamp: bigint): number {
+  return Number(ntpTimestamp >> 32n) - 2_208_988_800;
+}
+
+describe.each(ENGINES)('$name', ({ name, skip }) => {
+  describe.skipIf(skip)('SfuEngine', () => {
+    let engine: SfuEngine;
+    let call: Call;
+
+    beforeAll(async () => {
+      engine = await createEngine(name);
+    });
+
+    afterAll(async () => {
+      await engine?.close();
+    });
+
+    beforeEach(async () => {
+      call = await Call.create(engine);
+    });
+
+    afterEach(async () => {
+      await call?.close();
+      expect(engine.counts()).toEqual({ routers: 0, transports: 0, producers: 0, consumers: 0 });
+    });
+
+    /** Publisher and subscriber of one VP8 stream that has started: the subscriber has its first key frame. */
+    async function startedVideo(): Promise<
+      { publisher: WebRtcLeg; subscriber: WebRtcLeg } & Publication & Subscription
+    > {
+      const publisher = await call.join();
+      const subscriber = await call.join();
+      const publication = await call.publish(publisher, 'VP8');
+      const subscription = await call.subscribe(subscriber, publication.producer, { resume: true });
+      publication.stream.sendVp8({ key: true });
+      await subscriber.peer.until(
+        'the first key frame',
+        () => subscriber.peer.received(subscription.ssrc).length > 0,
+      );
+      return { publisher, subscriber, ...publication, ...subscription };
+    }
+
+    describe('WebRTC transports', () => {
+      test('tells its ICE and DTLS parameters as mediasoup-client wants them', async () => {
+        const { transport } = await call.dial();
+        expect(transport.iceParameters).toMatchObject({ iceLite: true });
+        expect(transport.iceParameters.usernameFragment.length).toBeGreaterThanOrEqual(4);
+        expect(transport.iceParameters.password.length).toBeGreaterThanOrEqual(22);
+        expect(transport.iceCandidates.length).toBeGreaterThan(0);
+        for (const candidate of transport.iceCandidates) {
+          expect(candidate).toMatchObject({ protocol: 'udp', type: 'host' });
+          expect(candidate.port).toBeGreaterThan(0);
+          expect(candidate.address).not.toBe('0.0.0.0');
+        }
+        const sha256 = transport.dtlsParameters.fingerprints.find(({ algorithm }) => algorithm === 'sha-256');
+        expect(sha256?.value).toMatch(/^([0-9A-F]{2}:){31}[0-9A-F]{2}$/);
+        expect(transport.state).toBe('new');
+      });
+
+      test('connects over IPv4 and says so', async () => {
+        const { peer, transport } = await call.dial();
+        const states: TransportState[] = [];
+        transport.on('state', (state) => states.push(state));
+        await transport.connect({ dtlsParameters: peer.dtlsParameters });
+        await peer.connect(transport);
+        await peer.until('state connected', () => transport.state === 'connected');
+        expect(states.at(-1)).toBe('connected');
+        expect(states.slice(0, -1).every((state) => state === 'new' || state === 'connecting')).toBe(true);
+      });
+
+      test.runIf(hasIpv6Loopback)('connects over IPv6', async () => {
+        const { transport } = await call.join({ family: 6 });
+        expect(transport.state).toBe('connected');
+      });
+
+      test.each(['aead-aes128-gcm', 'aes128-cm-sha1-80'] as const)('speaks SRTP with %s', async (profile) => {
+        const publisher = await call.join({ srtpProfiles: [profile] });
+        const subscriber = await call.join({ srtpProfiles: [profile] });
+        expect(publisher.peer.srtpProfile).toBe(profile);
+        const { producer, stream } = await call.publish(publisher, 'opus');
+        const { ssrc } = await call.subscribe(subscriber, producer, { resume: true });
+        const sent = Array.from({ length: 5 }, () => stream.send(opusFrame()));
+        await subscriber.peer.until('audio', () => subscriber.peer.received(ssrc).length === 5);
+        expectSamePayloads(subscriber.peer.received(ssrc), sent);
+        expect(subscriber.peer.undecryptable).toBe(0);
+      });
+
+      test('connects when DTLS starts before the server knows the fingerprint', async () => {
+        const { peer, transport } = await call.dial();
+        const connecting = peer.connect(transport);
+        await pause(150);
+        await transport.connect({ dtlsParameters: peer.dtlsParameters });
+        await connecting;
+        await peer.until('state connected', () => transport.state === 'connected');
+      });
+
+      test('refuses ICE checks with a wrong password', async () => {
+        const { peer, transport } = await call.dial();
+        await transport.connect({ dtlsParameters: peer.dtlsParameters });
+        const iceParameters = { ...transport.iceParameters, password: 'x'.repeat(24) };
+        await expect(
+          peer.connectIce({ ...transport, iceParameters, iceCandidates: transport.iceCandidates }, 400),
+        ).rejects.toThrow();
+        expect(transport.state).not.toBe('connected');
+      });
+
+      test('never connects to a peer with another certificate than announced', async () => {
+        const { peer, transport } = await call.dial();
+        const states: TransportState[] = [];
+        transport.on('state', (state) => states.push(state));
+        const value = Array.from({ length: 32 }, () => 'AB').join(':');
+        await transport.connect({
+          dtlsParameters: { role: 'client', fingerprints: [{ algorithm: 'sha-256', value }] },
+        });
+        await peer.connect(transport, 2000).catch(() => {});
+        await peer.until('state failed', () => transport.state === 'failed');
+        expect(states).not.toContain('connected');
+      });
+
+      test('is no longer connected once the browser closes its side', async () => {
+        const { peer, transport } = await call.join();
+        await peer.sendCloseNotify();
+        await peer.until('the transport to notice', () => transport.state !== 'connected');
+        expect(['failed', 'disconnected']).toContain(transport.state);
+      });
+
+      test.each([{ newSocket: false }, { newSocket: true }])(
+        'keeps media flowing over an ICE restart %o',
+        async (options) => {
+          const { publisher, subscriber, stream, ssrc } = await startedVideo();
+          const before = publisher.transport.iceParameters;
+          for (const { peer, transport } of [publisher, subscriber]) {
+            const iceParameters = await transport.restartIce();
+            expect(iceParameters.usernameFragment).not.toBe(before.usernameFragment);
+            expect(iceParameters).toEqual(transport.iceParameters);
+            await peer.restartIce(iceParameters, options);
+          }
+          const already = subscriber.peer.received(ssrc).length;
+          for (let i = 0; i < 10; i += 1) stream.sendVp8();
+          await subscriber.peer.until(
+            'video after the restart',
+            () => subscriber.peer.received(ssrc).length === already + 10,
+          );
+          expectContinuous(subscriber.peer.received(ssrc));
+          expect(subscriber.transport.state).toBe('connected');
+        },
+      );
+
+      test('counts bytes both ways', async () => {
+        const { publisher, subscriber, stream, ssrc } = await startedVideo();
+        for (let i = 0; i < 20; i += 1) stream.sendVp8({ bytes: 900 });
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length > 20);
+        expect((await publisher.transport.stats()).bytesReceived).toBeGreaterThan(20 * 900);
+        expect((await subscriber.transport.stats()).bytesSent).toBeGreaterThan(20 * 900);
+      });
+    });
+
+    describe('forwarding', () => {
+      test('audio: payloads byte for byte, own SSRC, the router’s payload type, continuous sequence', async () => {
+        const publisher = await call.join();
+        const subscriber = await call.join();
+        const { producer, stream } = await call.publish(publisher, 'opus');
+        const subscription = await call.subscribe(subscriber, producer, { resume: true });
+        const sent = Array.from({ length: 50 }, (_, i) =>
+          stream.send(opusFrame(40 + i), { marker: i === 0 }),
+        );
+        await subscriber.peer.until('audio', () => subscriber.peer.received(subscription.ssrc).length === 50);
+        const received = subscriber.peer.received(subscription.ssrc);
+        expectSamePayloads(received, sent);
+        expectContinuous(received);
+        expect(subscription.ssrc).not.toBe(stream.ssrc);
+        expect(new Set(received.map(({ payloadType }) => payloadType))).toEqual(
+          new Set([subscription.payloadType]),
+        );
+        expect(subscription.payloadType).not.toBe(stream.payloadType);
+        expect(received.map(({ marker }) => marker)).toEqual(sent.map(({ marker }) => marker));
+        const step = received.map(
+          ({ timestamp }, i) => (timestamp - (received[i - 1]?.timestamp ?? timestamp)) >>> 0,
+        );
+        expect(new Set(step.slice(1))).toEqual(new Set([960]));
+      });
+
+      test('carries the consumer’s own mid and, where negotiated, fresh transport-wide sequence numbers', async () => {
+        const { subscriber, stream, ssrc, consumer } = await startedVideo();
+        for (let i = 0; i < 10; i += 1) stream.sendVp8();
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === 11);
+        const midId = extensionId(consumer.rtpParameters, EXTENSION.mid) ?? -1;
+        const mids = subscriber.peer
+          .received(ssrc)
+          .map(({ extensions }) => extensions.get(midId)?.toString());
+        expect(new Set(mids)).toEqual(new Set([consumer.rtpParameters.mid]));
+        const sequenceId = extensionId(consumer.rtpParameters, EXTENSION.transportSequence);
+        if (sequenceId === null) return;
+        // Over all that the transport sends, retransmissions and probes included.
+        const numbers = subscriber.peer.rtp.map(({ extensions }) =>
+          extensions.get(sequenceId)?.readUInt16BE(0),
+        );
+        numbers.forEach((value, i) => {
+          if (i > 0) expect(sequenceDistance(value ?? 0, numbers[i - 1] ?? 0)).toBe(1);
+        });
+      });
+
+      test('video across a wrap of the sequence number', async () => {
+        const publisher = await call.join();
+        const subscriber = await call.join();
+        const { producer, stream } = await call.publish(publisher, 'VP8', { firstSequenceNumber: 65_500 });
+        const { ssrc } = await call.subscribe(subscriber, producer, { resume: true });
+        const sent = stream.sendVp8({ key: true, bytes: 2500 });
+        await pump(60, 2, () => sent.push(...stream.sendVp8({ bytes: 1500 })));
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === sent.length);
+        expectSamePayloads(subscriber.peer.received(ssrc), sent);
+        expectContinuous(subscriber.peer.received(ssrc));
+      });
+
+      test('H.264, from a key frame on', async () => {
+        const publisher = await call.join();
+        const subscriber = await call.join();
+        const { producer, stream } = await call.publish(publisher, 'H264');
+        const { ssrc } = await call.subscribe(subscriber, producer, { resume: true });
+        stream.sendFrame(h264Frame({ key: false }));
+        const sent = stream.sendFrame(h264Frame({ key: true, bytes: 3000 }));
+        for (let i = 0; i < 10; i += 1)
+          sent.push(...stream.sendFrame(h264Frame({ key: false, bytes: 1500 })));
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === sent.length);
+        expectSamePayloads(subscriber.peer.received(ssrc), sent);
+        expectContinuous(subscriber.peer.received(ssrc));
+      });
+
+      test('one producer to several consumers, each with its own SSRC', async () => {
+        const { publisher, subscriber, producer, stream, ssrc } = await startedVideo();
+        const third = await call.join();
+        const late = await call.subscribe(third, producer, { resume: true });
+        await publisher.peer.waitForRtcp('pli');
+        stream.sendVp8({ key: true });
+        for (let i = 0; i < 5; i += 1) stream.sendVp8();
+        await third.peer.until('video', () => third.peer.received(late.ssrc).length === 6);
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === 7);
+        expect(late.ssrc).not.toBe(ssrc);
+      });
+
+      test('a replayed SRTP packet is forwarded once', async () => {
+        const publisher = await call.join();
+        const subscriber = await call.join();
+        const { producer, stream } = await call.publish(publisher, 'opus');
+        const { ssrc } = await call.subscribe(subscriber, producer, { resume: true });
+        const first = stream.send(opusFrame());
+        const next = { ...first, sequenceNumber: stream.sequenceNumber, timestamp: stream.timestamp + 960 };
+        const datagram = publisher.peer.protectRtp(encodeRtp(next));
+        stream.sequenceNumber += 1;
+        for (let i = 0; i < 5; i += 1) if (datagram) publisher.peer.sendRaw(datagram);
+        stream.send(opusFrame());
+        await subscriber.peer.until('audio', () => subscriber.peer.received(ssrc).length >= 3);
+        await pause(100);
+        expect(subscriber.peer.received(ssrc)).toHaveLength(3);
+      });
+    });
+
+    describe('key frames and pausing', () => {
+      test('a consumer starts paused; resuming asks for a key frame, and video starts with it', async () => {
+        const publisher = await call.join();
+        const subscriber = await call.join();
+        const { producer, stream } = await call.publish(publisher, 'VP8');
+        const { consumer, ssrc } = await call.subscribe(subscriber, producer);
+        expect(consumer.paused).toBe(true);
+        stream.sendVp8({ key: true });
+        await pump(10, 5, () => stream.sendVp8());
+        expect(subscriber.peer.received(ssrc)).toHaveLength(0);
+
+        publisher.peer.forgetReceived();
+        await consumer.resume();
+        expect(consumer.paused).toBe(false);
+        const pli = await publisher.peer.waitForRtcp('pli');
+        expect(pli.mediaSsrc).toBe(stream.ssrc);
+        await pump(10, 5, () => stream.sendVp8());
+        expect(subscriber.peer.received(ssrc)).toHaveLength(0);
+
+        const sent = stream.sendVp8({ key: true, bytes: 2500 });
+        for (let i = 0; i < 5; i += 1) sent.push(...stream.sendVp8());
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === sent.length);
+        const received = subscriber.peer.received(ssrc);
+        expect(isVp8KeyFrame(received[0]?.payload ?? Buffer.alloc(0))).toBe(true);
+        expectSamePayloads(received, sent);
+        expectContinuous(received);
+      });
+
+      test('pausing leaves no gap in the sequence and no jump back in time', async () => {
+        const { subscriber, stream, consumer, ssrc } = await startedVideo();
+        for (let i = 0; i < 10; i += 1) stream.sendVp8();
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === 11);
+        await consumer.pause();
+        await pump(20, 5, () => stream.sendVp8());
+        await pause(50);
+        expect(subscriber.peer.received(ssrc)).toHaveLength(11);
+        await consumer.resume();
+        stream.sendVp8({ key: true });
+        for (let i = 0; i < 10; i += 1) stream.sendVp8();
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === 22);
+        const received = subscriber.peer.received(ssrc);
+        expectContinuous(received);
+        expect(isVp8KeyFrame(received[11]?.payload ?? Buffer.alloc(0))).toBe(true);
+        for (let i = 1; i < received.length; i += 1) {
+          const step = ((received[i]?.timestamp ?? 0) - (received[i - 1]?.timestamp ?? 0)) | 0;
+          expect(step).toBeGreaterThan(0);
+        }
+      });
+
+      test('a paused producer is silent and its consumers know', async () => {
+        const { publisher, subscriber, producer, stream, consumer, ssrc } = await startedVideo();
+        const events: string[] = [];
+        consumer.on('producerPause', () => events.push('pause'));
+        consumer.on('producerResume', () => events.push('resume'));
+        await producer.pause();
+        await subscriber.peer.until('producerPause', () => events.includes('pause'));
+        expect([producer.paused, consumer.producerPaused, consumer.paused]).toEqual([true, true, false]);
+        await pump(10, 5, () => stream.sendVp8());
+        expect(subscriber.peer.received(ssrc)).toHaveLength(1);
+
+        publisher.peer.forgetReceived();
+        await producer.resume();
+        await subscriber.peer.until('producerResume', () => events.includes('resume'));
+        expect([producer.paused, consumer.producerPaused]).toEqual([false, false]);
+        await publisher.peer.waitForRtcp('pli');
+        stream.sendVp8({ key: true });
+        for (let i = 0; i < 5; i += 1) stream.sendVp8();
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === 7);
+        expectContinuous(subscriber.peer.received(ssrc));
+      });
+
+      test('a receiver’s PLI and requestKeyFrame() reach the producer', async () => {
+        const { publisher, subscriber, stream, consumer, ssrc } = await startedVideo();
+        await pause(400);
+        publisher.peer.forgetReceived();
+        subscriber.peer.sendPli(ssrc);
+        expect((await publisher.peer.waitForRtcp('pli')).mediaSsrc).toBe(stream.ssrc);
+        stream.sendVp8({ key: true });
+        await pause(400);
+        publisher.peer.forgetReceived();
+        await consumer.requestKeyFrame();
+        await publisher.peer.waitForRtcp('pli');
+      });
+
+      test.each([true, false])(
+        'fifty PLIs within a second become a handful (answered: %s)',
+        async (answered) => {
+          const { publisher, subscriber, ssrc } = await startedVideo();
+          publisher.peer.answerKeyFrameRequests = answered;
+          publisher.peer.forgetReceived();
+          await pump(50, 20, () => subscriber.peer.sendPli(ssrc));
+          await pause(100);
+          const requests = publisher.peer.rtcpOf('pli').length + publisher.peer.rtcpOf('fir').length;
+          expect(requests).toBeGreaterThanOrEqual(1);
+          expect(requests).toBeLessThanOrEqual(10);
+        },
+      );
+    });
+
+    describe('loss', () => {
+      test('a NACK is answered by RTX with the original sequence number', async () => {
+        const { subscriber, stream, ssrc, rtxSsrc, rtxPayloadType } = await startedVideo();
+        for (let i = 0; i < 30; i += 1) stream.sendVp8();
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === 31);
+        const wanted = subscriber.peer.received(ssrc).slice(10, 13);
+        subscriber.peer.sendNack(
+          ssrc,
+          wanted.map(({ sequenceNumber }) => sequenceNumber),
+        );
+        await subscriber.peer.until(
+          'retransmissions',
+          () => subscriber.peer.received(rtxSsrc ?? 0).length >= 3,
+        );
+        const repaired = subscriber.peer.received(rtxSsrc ?? 0).filter(({ payload }) => payload.length > 2);
+        for (const original of wanted) {
+          const copy = repaired.find(({ payload }) => payload.readUInt16BE(0) === original.sequenceNumber);
+          expect(copy?.payload.subarray(2).toString('hex')).toBe(original.payload.toString('hex'));
+          expect(copy).toMatchObject({
+            payloadType: rtxPayloadType,
+            timestamp: original.timestamp,
+            marker: original.marker,
+          });
+        }
+        expectContinuous(repaired);
+      });
+
+      test('a NACK for what was never sent is ignored', async () => {
+        const { subscriber, stream, ssrc, rtxSsrc } = await startedVideo();
+        const last = subscriber.peer.received(ssrc).at(-1)?.sequenceNumber ?? 0;
+        subscriber.peer.sendNack(ssrc, [(last + 1000) & 0xffff, (last - 2000) & 0xffff]);
+        subscriber.peer.sendNack(1234, [1, 2, 3]);
+        stream.sendVp8();
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === 2);
+        await pause(50);
+        expect(subscriber.peer.received(rtxSsrc ?? 0)).toHaveLength(0);
+      });
+
+      test('loss on the way in is asked for again and the retransmission forwarded', async () => {
+        const { publisher, subscriber, stream, ssrc } = await startedVideo();
+        publisher.peer.answerNacks = true;
+        const first = subscriber.peer.received(ssrc)[0]?.sequenceNumber ?? 0;
+        const sent: RtpPacket[] = [];
+        await pump(40, 5, (i) => sent.push(...stream.sendVp8({ lose: i === 10 || i === 11 || i === 20 })));
+        await subscriber.peer.until('all packets', () => subscriber.peer.received(ssrc).length === 41);
+        const nacked = publisher.peer.rtcpOf('nack').flatMap(({ sequenceNumbers }) => sequenceNumbers);
+        for (const i of [10, 11, 20]) expect(nacked).toContain(sent[i]?.sequenceNumber);
+        const inOrder = subscriber.peer
+          .received(ssrc)
+          .slice(1)
+          .sort((a, b) => sequenceDistance(a.sequenceNumber, b.sequenceNumber));
+        expect(inOrder[0]?.sequenceNumber).toBe((first + 1) & 0xffff);
+        expectContinuous(inOrder);
+        expectSamePayloads(inOrder, sent);
+      });
+
+      test('loss that is never repaired stays a gap: the receiver must see it', async () => {
+        const { subscriber, stream, ssrc } = await startedVideo();
+        await pump(20, 2, (i) => stream.sendVp8({ lose: i === 10 }));
+        await subscriber.peer.until('the rest', () => subscriber.peer.received(ssrc).length === 20);
+        const numbers = subscriber.peer.received(ssrc).map(({ sequenceNumber }) => sequenceNumber);
+        const gaps = numbers.slice(1).map((value, i) => sequenceDistance(value, numbers[i] ?? 0));
+        expect(gaps.filter((gap) => gap !== 1)).toEqual([2]);
+      });
+
+      test('packets that arrive out of order are forwarded with their places kept', async () => {
+        const publisher = await call.join();
+        const subscriber = await call.join();
+        const { producer, stream } = await call.publish(publisher, 'opus');
+        const { ssrc } = await call.subscribe(subscriber, producer, { resume: true });
+        const sent = [
+          stream.send(opusFrame()),
+          ...Array.from({ length: 6 }, () => stream.send(opusFrame(), { lose: true })),
+        ];
+        for (const i of [1, 3, 2, 5, 4, 6]) publisher.peer.sendRtp(sent[i] as RtpPacket);
+        await subscriber.peer.until('audio', () => subscriber.peer.received(ssrc).length === 7);
+        const inOrder = subscriber.peer
+          .received(ssrc)
+          .sort((a, b) => sequenceDistance(a.sequenceNumber, b.sequenceNumber));
+        expectContinuous(inOrder);
+        expectSamePayloads(inOrder, sent);
+      });
+    });
+
+    describe('reports and bandwidth', () => {
+      test('sender reports to receivers and receiver reports to senders', async () => {
+        const { publisher, subscriber, stream, consumer, producer, ssrc } = await startedVideo();
+        publisher.peer.sendSenderReport(stream);
+        await pump(
+          400,
+          10,
+          (i) => {
+            stream.sendVp8({ bytes: 300 });
+            if (i % 50 === 49) publisher.peer.sendSenderReport(stream);
+            if (i % 20 === 19) subscriber.peer.sendReceiverReport();
+          },
+          () =>
+            subscriber.peer.rtcpOf('sr').some((sr) => sr.ssrc === ssrc) &&
+            publisher.peer.rtcpOf('rr').some((rr) => rr.reports.some((block) => block.lastSenderReport > 0)),
+        );
+        const sr = await subscriber.peer.waitForRtcp('sr', (message) => message.ssrc === ssrc);
+        expect(Math.abs(ntpSeconds(sr.ntpTimestamp) - Date.now() / 1000)).toBeLessThan(60);
+        expect(sr.packetCount).toBeGreaterThan(0);
+        expect(sr.octetCount).toBeGreaterThanOrEqual(sr.packetCount * 100);
+        const latest = subscriber.peer.received(ssrc).at(-1)?.timestamp ?? 0;
+        expect(Math.abs((sr.rtpTimestamp - latest) | 0)).toBeLessThan(90_000 * 60);
+        expect(subscriber.peer.rtcpOf('sdes').flatMap(({ chunks }) => chunks.map((c) => c.ssrc))).toContain(
+          ssrc,
+        );
+
+        const rr = await publisher.peer.waitForRtcp('rr', ({ reports }) =>
+          reports.some((block) => block.ssrc === stream.ssrc && block.lastSenderReport > 0),
+        );
+        const block = rr.reports.find((report) => report.ssrc === stream.ssrc && report.lastSenderReport > 0);
+        expect(block?.fractionLost).toBe(0);
+        expect(block?.cumulativeLost).toBe(0);
+        const behind = sequenceDistance(
+          stream.sequenceNumber,
+          (block?.extendedHighestSequence ?? 0) & 0xffff,
+        );
+        expect(behind).toBeGreaterThan(0);
+        expect(behind).toBeLessThan(1000);
+
+        expect((await producer.stats()).packetCount).toBeGreaterThan(0);
+        expect((await consumer.stats()).packetCount).toBeGreaterThan(0);
+      });
+
+      test('a sender hears of its limit by REMB, and of its packets by transport-wide feedback', async () => {
+        const { publisher, stream } = await startedVideo();
+        await publisher.transport.setMaxIncomingBitrate(300_000);
+        await pump(
+          300,
+          10,
+          () => stream.sendVp8(),
+          () => publisher.peer.rtcpOf('remb').length > 0 && publisher.peer.rtcpOf('twcc').length > 2,
+        );
+        const remb = await publisher.peer.waitForRtcp('remb');
+        expect(remb.bitrateBps).toBeGreaterThan(150_000);
+        expect(remb.bitrateBps).toBeLessThanOrEqual(300_000);
+        const twcc = await publisher.peer.waitForRtcp('twcc');
+        expect(twcc.packets.some(({ deltaMicros }) => deltaMicros !== null)).toBe(true);
+      });
+
+      test('estimates a receiver’s downlink from the feedback its consumer negotiated', async () => {
+        const { subscriber, stream, consumer, ssrc } = await startedVideo();
+        const estimates: number[] = [];
+        subscriber.transport.on('downlinkEstimate', (bitrateBps) => estimates.push(bitrateBps));
+        const byRemb = extensionId(consumer.rtpParameters, EXTENSION.transportSequence) === null;
+        if (!byRemb) subscriber.peer.startTransportFeedback(consumer.rtpParameters);
+        await pump(
+          500,
+          10,
+          (i) => {
+            stream.sendVp8({ bytes: 1000 });
+            if (byRemb && i % 50 === 0) subscriber.peer.sendRemb(900_000, [ssrc]);
+          },
+          () => estimates.length > 0,
+        );
+        await subscriber.peer.until('an estimate', () => estimates.length > 0);
+        expect(estimates.every((value) => Number.isFinite(value) && value > 10_000)).toBe(true);
+        expect((await subscriber.transport.stats()).downlinkEstimateBps).toBe(estimates.at(-1));
+      });
+
+      test('takes a receiver’s REMB as the estimate where it has no transport-wide feedback', async () => {
+        const publisher = await call.join();
+        const subscriber = await call.join();
+        expect((await subscriber.transport.stats()).downlinkEstimateBps).toBeNull();
+        const { producer, stream } = await call.publish(publisher, 'VP8');
+        const rtpCapabilities = capabilities(call.router, { extensions: [EXTENSION.transportSequence] });
+        const { ssrc } = await call.subscribe(subscriber, producer, { resume: true, rtpCapabilities });
+        const estimates: number[] = [];
+        subscriber.transport.on('downlinkEstimate', (bitrateBps) => estimates.push(bitrateBps));
+        stream.sendVp8({ key: true });
+        const low = () => estimates.some((value) => value <= 260_000);
+        await pump(
+          400,
+          10,
+          (i) => {
+            stream.sendVp8();
+            if (i % 10 === 0) subscriber.peer.sendRemb(250_000, [ssrc]);
+          },
+          low,
+        );
+        await subscriber.peer.until('a low estimate', low);
+        expect(estimates.at(-1)).toBeGreaterThan(10_000);
+      });
+
+      test('audio levels name who speaks and how loudly', async () => {
+        const publisher = await call.join();
+        const { producer, stream } = await call.publish(publisher, 'opus');
+        const silent = await call.publish(publisher, 'opus');
+        const heard: AudioLevel[] = [];
+        call.router.on('audioLevels', (levels) => heard.push(...levels));
+        await pump(
+          200,
+          20,
+          () => {
+            stream.send(opusFrame(), { audioLevelDbov: -20 });
+            silent.stream.send(opusFrame(), { audioLevelDbov: -100 });
+          },
+          () => heard.length >= 2,
+        );
+        expect(heard.length).toBeGreaterThanOrEqual(2);
+        expect(new Set(heard.map(({ producerId }) => producerId))).toEqual(new Set([producer.id]));
+        for (const { volumeDbov } of heard) {
+          expect(volumeDbov).toBeGreaterThanOrEqual(-30);
+          expect(volumeDbov).toBeLessThanOrEqual(-10);
+        }
+      });
+    });
+
+    describe('plain transports', () => {
+      test('to a restorer: RTP as published, and its PLI and NACK are heard', async () => {
+        const publisher = await call.join();
+        const { peer, transport }: PlainLeg = await call.joinPlain();
+        expect(transport.localAddress.ip).toBe('127.0.0.1');
+        const { producer, stream } = await call.publish(publisher, 'VP8');
+        const { ssrc, rtxSsrc } = await call.subscribe({ peer, transport }, producer, { resume: true });
+        const sent = stream.sendVp8({ key: true, bytes: 2500 });
+        for (let i = 0; i < 10; i += 1) sent.push(...stream.sendVp8());
+        await peer.until('video', () => peer.received(ssrc).length === sent.length);
+        expectSamePayloads(peer.received(ssrc), sent);
+        expectContinuous(peer.received(ssrc));
+        const [, wanted] = peer.received(ssrc);
+        peer.sendNack(ssrc, [wanted?.sequenceNumber ?? 0]);
+        await peer.until('a retransmission', () => peer.received(rtxSsrc ?? 0).length === 1);
+        expect(peer.received(rtxSsrc ?? 0)[0]?.payload.readUInt16BE(0)).toBe(wanted?.sequenceNumber);
+        await pause(400);
+        publisher.peer.forgetReceived();
+        peer.sendPli(ssrc);
+        await publisher.peer.waitForRtcp('pli');
+      });
+
+      test('from a restorer: forwarded, and it hears of key frames wanted and packets lost', async () => {
+        const { peer, transport } = await call.joinPlain();
+        const subscriber = await call.join();
+        const { producer, stream } = await call.publish({ peer, transport }, 'VP8');
+        const { ssrc } = await call.subscribe(subscriber, producer, { resume: true });
+        stream.sendVp8({ key: false });
+        await peer.waitForRtcp('pli', ({ mediaSsrc }) => mediaSsrc === stream.ssrc);
+        peer.answerNacks = true;
+        const sent = stream.sendVp8({ key: true, bytes: 2500 });
+        await pump(20, 5, (i) => sent.push(...stream.sendVp8({ lose: i === 10 })));
+        await subscriber.peer.until('video', () => subscriber.peer.received(ssrc).length === sent.length);
+        const inOrder = subscriber.peer
+          .received(ssrc)
+          .sort((a, b) => sequenceDistance(a.sequenceNumber, b.sequenceNumber));
+        expectSamePayloads(inOrder, sent);
+        expectContinuous(inOrder);
+        expect(peer.rtcpOf('nack').length).toBeGreaterThan(0);
+      });
+
+      test('packets from another address are ignored', async () => {
+        const { peer, transport } = await call.joinPlain();
+        const subscriber = await call.join();
+        const { producer, stream } = await call.publish({ peer, transport }, 'opus');
+        const { ssrc } = await call.subscribe(subscriber, producer, { resume: true });
+        const intruder = await call.plainPeer();
+        intruder.remote = transport.localAddress;
+        const forged: SendStream = intruder.addStream('audio', stream.rtpParameters, stream.sequenceNumber);
+        for (let i = 0; i < 20; i += 1) forged.send(opusFrame());
+        await pause(100);
+        expect(subscriber.peer.received(ssrc)).toHaveLength(0);
+        const sent = Array.from({ length: 5 }, () => stream.send(opusFrame()));
+        await subscriber.peer.until('audio', () => subscriber.peer.received(ssrc).length === 5);
+        expectSamePayloads(subscriber.peer.received(ssrc), sent);
+      });
+    });
+
+    describe('what cannot be', () => {
+      test('canConsume says no for a codec the receiver lacks, and consume refuses', async () => {
+        const publisher = await call.join();
+        const subscriber = await call.join();
+        const { producer } = await call.publish(publisher, 'VP8');
+        const rtpCapabilities = capabilities(call.router, { codecs: ['video/VP8'] });
+        expect(call.router.canConsume(producer.id, rtpCapabilities)).toBe(false);
+        expect(call.router.canConsume(producer.id, capabilities(call.router))).toBe(true);
+        expect(call.router.canConsume('nobody', capabilities(call.router))).toBe(false);
+        const error = await failure(
+          subscriber.transport.consume({ producerId: producer.id, rtpCapabilities }),
+        );
+        expect(error.code).toBe('unsupported');
+      });
+
+      test('a producer nobody knows, or of another room', async () => {
+        const publisher = await call.join();
+        const { producer } = await call.publish(publisher, 'opus');
+        const other = await Call.create(engine);
+        try {
+          const { transport } = await other.dial();
+          for (const producerId of ['nobody', producer.id]) {
+            const error = await failure(
+              transport.consume({ producerId, rtpCapabilities: capabilities(call.router) }),
+            );
+            expect(error.code).toBe('not-found');
+          }
+        } finally {
+          await other.close();
+        }
+      });
+
+      test('a codec the room does not offer', async () => {
+        const { transport } = await call.dial();
+        const rtpParameters = sendParameters('VP8');
+        const [codec] = rtpParameters.codecs;
+        if (codec) codec.mimeType = 'video/H265';
+        expect((await failure(transport.produce({ kind: 'video', rtpParameters }))).code).toBe('unsupported');
+        expect(engine.counts().producers).toBe(0);
+      });
+
+      test('two producers with one SSRC', async () => {
+        const leg = await call.join();
+        const { stream } = await call.publish(leg, 'VP8');
+        const rtpParameters = sendParameters('VP8', { ssrc: stream.ssrc });
+        const error = await failure(leg.transport.produce({ kind: 'video', rtpParameters }));
+        expect(['conflict', 'bad-request']).toContain(error.code);
+        expect(engine.counts().producers).toBe(1);
+      });
+
+      test('anything on a closed transport', async () => {
+        const leg = await call.join();
+        const { producer } = await call.publish(leg, 'opus');
+        leg.transport.close();
+        await failure(leg.transport.produce({ kind: 'video', rtpParameters: sendParameters('VP8') }));
+        await failure(
+          leg.transport.consume({ producerId: producer.id, rtpCapabilities: capabilities(call.router) }),
+        );
+        await failure(leg.transport.restartIce());
+      });
+    });
+
+    describe('closing', () => {
+      test('a transport takes its producers, their consumers elsewhere and its own consumers with it', async () => {
+        const a = await call.join();
+        const b = await call.join();
+        const fromA = await call.publish(a, 'VP8');
+        const fromB = await call.publish(b, 'opus');
+        const onB = await call.subscribe(b, fromA.producer);
+        const onA = await call.subscribe(a, fromB.producer);
+        const closed: string[] = [];
+        a.transport.on('close', () => closed.push('transport'));
+        fromA.producer.on('close', () => closed.push('producer'));
+        onB.consumer.on('close', () => closed.push('consumer elsewhere'));
+        onA.consumer.on('close', () => closed.push('own consumer'));
+        a.transport.close();
+        a.transport.close();
+        await b.peer.until('all close events', () => closed.length >= 4);
+        await pause(20);
+        expect(closed.sort()).toEqual(['consumer elsewhere', 'own consumer', 'producer', 'transport']);
+        expect([a.transport.closed, fromA.producer.closed, onB.consumer.closed, onA.consumer.closed]).toEqual(
+          [true, true, true, true],
+        );
+        expect([b.transport.closed, fromB.producer.closed]).toEqual([false, false]);
+        expect(a.transport.state).toBe('closed');
+        expect(engine.counts()).toEqual({ routers: 1, transports: 1, producers: 1, consumers: 0 });
+      });
+
+      test('a producer or a consumer alone, twice', async () => {
+        const a = await call.join();
+        const b = await call.join();
+        const { producer } = await call.publish(a, 'VP8');
+        const first = await call.subscribe(b, producer);
+        const second = await call.subscribe(b, producer);
+        first.consumer.close();
+        first.consumer.close();
+        expect(engine.counts().consumers).toBe(1);
+        producer.close();
+        producer.close();
+        await b.peer.until('the other consumer to close', () => second.consumer.closed);
+        expect(engine.counts()).toMatchObject({ transports: 2, producers: 0, consumers: 0 });
+      });
+
+      test('a router closes everything in it and says so', async () => {
+        const a = await call.join();
+        const { producer } = await call.publish(a, 'VP8');
+        const plain = await call.joinPlain();
+        const { consumer } = await call.subscribe(plain, producer);
+        let events = 0;
+        call.router.on('close', () => {
+          events += 1;
+        });
+        call.router.close();
+        call.router.close();
+        expect(events).toBe(1);
+        expect([call.router.closed, a.transport.closed, plain.transport.closed]).toEqual([true, true, true]);
+        expect([producer.closed, consumer.closed]).toEqual([true, true]);
+        await failure(call.router.createWebRtcTransport());
+      });
+    });
+  });
+});

@@ -1,0 +1,232 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createRestorer } from '../../src/restorer/RestorerSupervisor.js';
+import type { Restorer, RestorerOptions, TrackReport } from '../../src/restorer/types.js';
+import { naturalClip } from '../support/naturalClip.js';
+import { bilinearLuma, type Clip, psnr, readY4m, shrink } from '../unit/restorer/support/clip.js';
+import { type FeederOptions, RtpFeeder } from '../unit/restorer/support/RtpFeeder.js';
+
+const logger = pino({ level: 'silent' });
+const options: RestorerOptions = {
+  modelDirs: [],
+  model: 'sr1',
+  provider: 'cpu',
+  threads: 0,
+  maxTracks: 4,
+  blockBudgetMs: 0,
+  memoryLimitBytes: 3 * 2 ** 30,
+  pingIntervalMs: 100,
+  pingTimeoutMs: 30_000,
+  logLevel: 'silent',
+};
+
+const WAIT = { timeout: 40_000, interval: 100 };
+
+describe('a restored track, with real codecs, models and UDP', () => {
+  let restorer: Restorer;
+  let full: Clip;
+  let small: Clip;
+  let medium: Clip;
+  const reports = new Map<string, TrackReport[]>();
+  const feeders: RtpFeeder[] = [];
+
+  beforeAll(async () => {
+    full = await readY4m(await naturalClip({ fps: 10, seconds: 3 }), 30);
+    small = shrink(full, 4);
+    medium = shrink(full, 2);
+    restorer = await createRestorer(options, logger);
+    restorer.on('report', (report) => {
+      const list = reports.get(report.trackId) ?? [];
+      reports.set(report.trackId, [...list, report].slice(-100));
+    });
+  });
+
+  afterEach(async () => {
+    for (const feeder of feeders.splice(0)) {
+      restorer.stopTrack(feeder.track.trackId);
+      await feeder.close();
+    }
+  });
+
+  afterAll(async () => await restorer?.close());
+
+  async function start(trackId: string, more: FeederOptions = {}): Promise<RtpFeeder> {
+    const feeder = await RtpFeeder.create({ trackId, ...more });
+    feeders.push(feeder);
+    const started = await restorer.startTrack(feeder.track);
+    feeder.connect(started.localAddress);
+    return feeder;
+  }
+
+  const last = (trackId: string): TrackReport | undefined => reports.get(trackId)?.at(-1);
+  const restoredFrames = (feeder: RtpFeeder, count: number): Promise<void> =>
+    expect.poll(() => feeder.restoredCount, WAIT).toBeGreaterThanOrEqual(count);
+
+  it('comes out at 720p, better than the input scaled up, with the timestamps of the input', async () => {
+    const feeder = await start('vp8');
+    const begun: string[] = [];
+    restorer.on('trackStarted', (trackId) => begun.push(trackId));
+    feeder.play(small);
+    await restoredFrames(feeder, 25);
+    expect(begun).toEqual(['vp8']);
+    expect(feeder.sentTimestamps).toEqual(expect.arrayContaining(feeder.restoredTimestamps));
+    const gains: number[] = [];
+    for (const picture of feeder.restored) {
+      expect([picture.width, picture.height]).toEqual([1280, 720]);
+      const timestamp = picture.rtpTimestamp90k % 2 ** 32;
+      const input = feeder.inputs.get(timestamp);
+      const truth = full.frames[feeder.frameOf.get(timestamp) ?? -1];
+      if (!input || !truth) continue;
+      const source = new Uint8Array(truth, 0, 1280 * 720);
+      const plain = bilinearLuma(input.buffer, input.width, input.height, 1280, 720);
+      gains.push(psnr(new Uint8Array(picture.buffer, 0, 1280 * 720), source) - psnr(plain, source));
+    }
+    console.log('gain over bilinear, dB', gains.map((gain) => gain.toFixed(2)).join(' '));
+    expect(gains.length).toBeGreaterThanOrEqual(4);
+    expect(gains.reduce((sum, gain) => sum + gain, 0) / gains.length).toBeGreaterThan(0);
+    await expect.poll(() => last('vp8')?.level, WAIT).not.toBe('original');
+    const report = last('vp8');
+    console.log(JSON.stringify(report));
+    expect(report).toMatchObject({
+      reason: null,
+      provider: 'cpu',
+      inputWidth: 320,
+      inputHeight: 180,
+      outputWidth: 1280,
+      outputHeight: 720,
+    });
+    expect(report?.model).toMatch(/^sr1/);
+    const { stages } = report ?? {};
+    expect(stages?.total.p50Ms).toBeGreaterThan(stages?.restore.p50Ms ?? 0);
+  });
+
+  it('answers PLI and requestKeyFrame with a key frame', async () => {
+    const feeder = await start('pli');
+    feeder.play(small);
+    await restoredFrames(feeder, 3);
+    const before = feeder.restoredKeyFrames;
+    feeder.requestKeyFrame();
+    await expect.poll(() => feeder.restoredKeyFrames, WAIT).toBeGreaterThan(before);
+    const between = feeder.restoredKeyFrames;
+    restorer.requestKeyFrame('pli');
+    await expect.poll(() => feeder.restoredKeyFrames, WAIT).toBeGreaterThan(between);
+  });
+
+  it('takes H.264 and sends H.264', async () => {
+    const feeder = await start('h264', { codec: 'H264', outputCodec: 'H264', bitrateBps: 200_000 });
+    feeder.play(small);
+    await restoredFrames(feeder, 8);
+    expect(feeder.restored.at(-1)).toMatchObject({ width: 1280, height: 720 });
+    expect(feeder.sentTimestamps).toEqual(expect.arrayContaining(feeder.restoredTimestamps));
+    await expect.poll(() => last('h264'), WAIT).toMatchObject({ inputCodec: 'H264', outputCodec: 'H264' });
+  });
+
+  it('follows a change of resolution from 180p to 360p without a break', async () => {
+    const feeder = await start('resize', { bitrateBps: 200_000 });
+    feeder.play(small);
+    await restoredFrames(feeder, 5);
+    feeder.play(medium);
+    await expect.poll(() => last('resize')?.inputHeight, WAIT).toBe(360);
+    const before = feeder.restoredCount;
+    await restoredFrames(feeder, before + 5);
+    expect(feeder.restored.at(-1)).toMatchObject({ width: 1280, height: 720 });
+    expect(last('resize')).toMatchObject({ inputWidth: 640, outputWidth: 1280, outputHeight: 720 });
+  });
+
+  it('leaves a picture alone that is sharp already, and restores it when it no longer is', async () => {
+    const feeder = await start('sharp', { bitrateBps: 500_000, fps: 5 });
+    feeder.play({ ...full, frames: full.frames.slice(0, 5) });
+    await expect.poll(() => last('sharp')?.reason, WAIT).toBe('already-sharp');
+    expect(feeder.restoredCount).toBe(0);
+    feeder.play(small);
+    await restoredFrames(feeder, 3);
+  });
+
+  it('keeps going when 5 % of the packets are lost: what is missing is asked for', async () => {
+    const feeder = await start('lossy', { loss: 0.05, bitrateBps: 250_000 });
+    feeder.play(small);
+    await restoredFrames(feeder, 30);
+    expect(feeder.packetsDropped).toBeGreaterThan(0);
+    expect(feeder.rtcp.some(({ type }) => type === 'nack')).toBe(true);
+    await expect.poll(() => last('lossy')?.nacksSent, WAIT).toBeGreaterThan(0);
+    expect(feeder.restored.at(-1)).toMatchObject({ width: 1280, height: 720 });
+  });
+
+  it('survives ten thousand mutated packets and restores what comes between and after', async () => {
+    const feeder = await start('hostile');
+    const pid = restorer.info.pid;
+    feeder.play(small);
+    await restoredFrames(feeder, 3);
+    const random = mulberry32(20_261_123);
+    for (let sent = 0; sent < 10_000; sent++) {
+      feeder.sendRaw(mutated(feeder, random));
+      if (sent % 200 === 199) await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const before = feeder.restoredCount;
+    await restoredFrames(feeder, before + 3);
+    expect(restorer.state).toBe('ready');
+    expect(restorer.info.pid).toBe(pid);
+  });
+
+  it('ignores packets from anywhere but the engine', async () => {
+    const engine = await start('private');
+    const stranger = await RtpFeeder.create({ trackId: 'stranger' });
+    feeders.push(stranger);
+    // The stranger even knows the stream's SSRC and payload type.
+    Object.assign(stranger.track.input, engine.track.input);
+    stranger.connect((await restorer.startTrack({ ...engine.track, trackId: 'other' })).localAddress);
+    stranger.play(small);
+    await expect.poll(() => stranger.sentTimestamps.length, WAIT).toBeGreaterThan(10);
+    await expect.poll(() => last('other')?.reason, WAIT).toMatch(/starting|no-input/);
+    expect(last('other')).toMatchObject({ inputFps: 0, inputBitrateBps: 0 });
+    expect(stranger.rtcp).toEqual([]);
+    restorer.stopTrack('other');
+  });
+
+  it('lowers the bitrate when it is told to, and restores two tracks at a time', async () => {
+    const first = await start('first', { fps: 5 });
+    const second = await start('second', { fps: 5 });
+    first.play(small);
+    second.play(small);
+    await restoredFrames(first, 3);
+    await restoredFrames(second, 3);
+    restorer.setMaxBitrate('first', 300_000);
+    restorer.setPriority('second', 2);
+    await expect.poll(() => last('first')?.outputBitrateBps ?? 1e9, WAIT).toBeLessThan(600_000);
+  });
+});
+
+/** A small seeded generator: a failure must come back. */
+function mulberry32(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** RTP of the track's own stream, its retransmissions, RTCP or noise, with some bytes changed and maybe cut. */
+function mutated(feeder: RtpFeeder, random: () => number): Buffer {
+  const pick = (below: number): number => Math.floor(random() * below);
+  const packet = Buffer.alloc(12 + pick(1_180));
+  for (let at = 0; at < packet.length; at++) packet[at] = pick(256);
+  const kind = pick(4);
+  const { input, output } = feeder.track;
+  if (kind < 3) {
+    packet[0] = 0x80 | (pick(8) === 0 ? pick(64) : 0);
+    packet[1] =
+      kind === 2
+        ? 200 + pick(8)
+        : (kind === 0 ? input.payloadType : (input.rtx?.payloadType ?? 0)) | (pick(2) << 7);
+    if (kind === 2) packet.writeUInt16BE(Math.floor(packet.length / 4) - 1, 2);
+    const ssrc = kind === 1 ? (input.rtx?.ssrc ?? 0) : pick(2) ? input.ssrc : output.ssrc;
+    packet.writeUInt32BE(ssrc, kind === 2 ? 4 : 8);
+    for (let flips = pick(4); flips > 0; flips--) packet[pick(packet.length)] = pick(256);
+  }
+  return packet.subarray(0, pick(5) === 0 ? pick(packet.length) : packet.length);
+}

@@ -1,0 +1,245 @@
+/**
+ * Runs inside the pages of an end-to-end test (bundled and injected before the page's own scripts): reads
+ * what a person would see and hear, without the page's help.
+ */
+import { CELLS, STRIP_SHARE } from './frameNumberClip.js';
+
+export interface ShownFrame {
+  frameNumber: number;
+  /** performance.now() at which the browser meant to display it. */
+  displayedAtMs: number;
+  width: number;
+  height: number;
+}
+
+export interface CapturedFrame {
+  frameNumber: number;
+  /** Base64 of 1280×720 luma as displayed, for either matrix the browser may have decoded with. */
+  lumaBt601: string;
+  lumaBt709: string;
+}
+
+const WIDTH = 1280;
+const HEIGHT = 720;
+
+/** Reads the number from the strip; null while the picture has none (or is too damaged to read). */
+async function readFrameNumber(video: HTMLVideoElement): Promise<number | null> {
+  const frame = new VideoFrame(video);
+  try {
+    const width = frame.codedWidth;
+    const height = frame.codedHeight;
+    const y = Math.floor((height * (1 - STRIP_SHARE / 2)) / 2) * 2;
+    const rect = { x: 0, y, width, height: 2 };
+    const bytes = new Uint8Array(frame.allocationSize({ rect }));
+    const layout = await frame.copyTo(bytes, { rect });
+    const offset = layout[0]?.offset ?? 0;
+    const level = (cell: number) => bytes[offset + Math.floor(((cell + 0.5) * width) / CELLS)] ?? 0;
+    const white = level(0);
+    const black = level(1);
+    if (white - black < 80) return null;
+    let value = 0;
+    for (let bit = 0; bit < CELLS - 2; bit += 1) {
+      if (level(bit + 2) > (white + black) / 2) value |= 1 << bit;
+    }
+    return value;
+  } finally {
+    frame.close();
+  }
+}
+
+function toBase64(bytes: Uint8Array): string {
+  let text = '';
+  for (let index = 0; index < bytes.length; index += 0x8000) {
+    text += String.fromCharCode(...bytes.subarray(index, index + 0x8000));
+  }
+  return btoa(text);
+}
+
+/** What is on screen: the element drawn at 720p with the browser's own scaling, as luma. */
+function captureLuma(
+  video: HTMLVideoElement,
+  canvas: HTMLCanvasElement,
+): { bt601: Uint8Array; bt709: Uint8Array } {
+  canvas.width = WIDTH;
+  canvas.height = HEIGHT;
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  if (!context) throw new Error('no 2d context');
+  context.drawImage(video, 0, 0, WIDTH, HEIGHT);
+  const { data } = context.getImageData(0, 0, WIDTH, HEIGHT);
+  const bt601 = new Uint8Array(WIDTH * HEIGHT);
+  const bt709 = new Uint8Array(WIDTH * HEIGHT);
+  for (let pixel = 0; pixel < bt601.length; pixel += 1) {
+    const r = data[pixel * 4] ?? 0;
+    const g = data[pixel * 4 + 1] ?? 0;
+    const b = data[pixel * 4 + 2] ?? 0;
+    bt601[pixel] = Math.round(16 + 0.256788 * r + 0.504129 * g + 0.097906 * b);
+    bt709[pixel] = Math.round(16 + 0.182586 * r + 0.614231 * g + 0.062007 * b);
+  }
+  return { bt601, bt709 };
+}
+
+function videoOf(selector: string): HTMLVideoElement {
+  const element = document.querySelector(selector);
+  if (!(element instanceof HTMLVideoElement)) throw new Error(`no video element matches ${selector}`);
+  return element;
+}
+
+function nextFrame(video: HTMLVideoElement, timeoutMs: number): Promise<VideoFrameCallbackMetadata | null> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => {
+      video.cancelVideoFrameCallback(handle);
+      resolve(null);
+    }, timeoutMs);
+    const handle = video.requestVideoFrameCallback((_now, metadata) => {
+      clearTimeout(timer);
+      resolve(metadata);
+    });
+  });
+}
+
+/** Every frame that an element displays during this time. */
+async function watch(selector: string, durationMs: number): Promise<ShownFrame[]> {
+  const frames: ShownFrame[] = [];
+  const until = performance.now() + durationMs;
+  while (performance.now() < until) {
+    const video = videoOf(selector);
+    const metadata = await nextFrame(video, Math.max(1, until - performance.now()));
+    if (!metadata) break;
+    const frameNumber = await readFrameNumber(video).catch(() => null);
+    if (frameNumber === null) continue;
+    frames.push({
+      frameNumber,
+      displayedAtMs: metadata.expectedDisplayTime,
+      width: metadata.width,
+      height: metadata.height,
+    });
+  }
+  return frames;
+}
+
+/** Pictures of frames whose number is a multiple of `every`, until there are `count` or time is up. */
+async function capture(
+  selector: string,
+  every: number,
+  count: number,
+  timeoutMs: number,
+): Promise<CapturedFrame[]> {
+  const canvas = document.createElement('canvas');
+  const captured = new Map<number, CapturedFrame>();
+  const until = performance.now() + timeoutMs;
+  while (performance.now() < until && captured.size < count) {
+    const video = videoOf(selector);
+    const metadata = await nextFrame(video, Math.max(1, until - performance.now()));
+    if (!metadata) break;
+    const before = await readFrameNumber(video).catch(() => null);
+    if (before === null || before % every !== 0 || captured.has(before)) continue;
+    const luma = captureLuma(video, canvas);
+    // The element may have moved on while it was drawn: keep only what is surely one frame.
+    const after = await readFrameNumber(video).catch(() => null);
+    if (after !== before) continue;
+    captured.set(before, {
+      frameNumber: before,
+      lumaBt601: toBase64(luma.bt601),
+      lumaBt709: toBase64(luma.bt709),
+    });
+  }
+  return [...captured.values()];
+}
+
+/** Times at which a beep begins in a track. */
+async function beepOnsets(track: MediaStreamTrack, durationMs: number): Promise<number[]> {
+  const context = new AudioContext();
+  await context.resume();
+  const analyser = new AnalyserNode(context, { fftSize: 256 });
+  new MediaStreamAudioSourceNode(context, { mediaStream: new MediaStream([track]) }).connect(analyser);
+  const samples = new Float32Array(analyser.fftSize);
+  const onsets: number[] = [];
+  let loud = true;
+  const startedAt = performance.now();
+  while (performance.now() - startedAt < durationMs) {
+    analyser.getFloatTimeDomainData(samples);
+    const rms = Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
+    if (rms > 0.05 && !loud) onsets.push(performance.now());
+    loud = rms > 0.02;
+    await new Promise((resolve) => setTimeout(resolve, 4));
+  }
+  await context.close();
+  return onsets;
+}
+
+const localStreams: MediaStream[] = [];
+const original = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
+if (original) {
+  navigator.mediaDevices.getUserMedia = async (constraints) => {
+    const stream = await original(constraints);
+    localStreams.push(stream);
+    return stream;
+  };
+}
+
+/** The microphone's own track, or the one that an audio element of the page plays. */
+function audioTrack(side: 'local' | 'remote'): MediaStreamTrack {
+  const streams =
+    side === 'local'
+      ? localStreams
+      : [...document.querySelectorAll<HTMLMediaElement>('audio, video')].flatMap((element) =>
+          element.srcObject instanceof MediaStream ? [element.srcObject] : [],
+        );
+  for (const stream of streams) {
+    for (const track of stream.getAudioTracks()) {
+      const isLocal = localStreams.some((local) => local.getAudioTracks().some(({ id }) => id === track.id));
+      if (track.readyState === 'live' && isLocal === (side === 'local')) return track;
+    }
+  }
+  throw new Error(`no ${side} audio track`);
+}
+
+/**
+ * Video against audio: for each beep (one a second, when the frame number is a multiple of `framesPerBeep`)
+ * how much later its frame was displayed, milliseconds in [−500, 500).
+ */
+async function videoAfterBeep(
+  selector: string,
+  side: 'local' | 'remote',
+  framesPerBeep: number,
+  durationMs: number,
+): Promise<number[]> {
+  const [frames, onsets] = await Promise.all([
+    watch(selector, durationMs),
+    beepOnsets(audioTrack(side), durationMs),
+  ]);
+  const frameMs = 1_000 / framesPerBeep;
+  const offsets: number[] = [];
+  for (const onset of onsets) {
+    const nearest = frames.reduce<ShownFrame | null>(
+      (best, frame) =>
+        best === null || Math.abs(frame.displayedAtMs - onset) < Math.abs(best.displayedAtMs - onset)
+          ? frame
+          : best,
+      null,
+    );
+    if (!nearest) continue;
+    const phase = nearest.frameNumber % framesPerBeep;
+    // Where the beep's own frame stood on the display's time line, seen from a frame near it.
+    const beepFrameAtMs = nearest.displayedAtMs - phase * frameMs;
+    const offset = beepFrameAtMs - onset;
+    offsets.push(((((offset + 500) % 1_000) + 1_000) % 1_000) - 500);
+  }
+  return offsets;
+}
+
+/** Milliseconds until an element displays a frame that it had not displayed before the call. */
+async function timeToNewFrame(selector: string, timeoutMs: number): Promise<number | null> {
+  const startedAt = performance.now();
+  const metadata = await nextFrame(videoOf(selector), timeoutMs);
+  return metadata ? performance.now() - startedAt : null;
+}
+
+const probe = { watch, capture, videoAfterBeep, timeToNewFrame };
+export type PageProbe = typeof probe;
+
+declare global {
+  // eslint-style global declarations need var
+  var vireoProbe: PageProbe;
+}
+globalThis.vireoProbe = probe;

@@ -1,0 +1,104 @@
+import { io, type Socket } from 'socket.io-client';
+import type { VireoErrorCode } from '../../../src/errors.js';
+import type {
+  ClientToServerEvents,
+  EventData,
+  EventName,
+  RequestData,
+  RequestName,
+  ResponseData,
+  ServerToClientEvents,
+} from '../../../src/signaling/messages.js';
+import { reconnectDelayMs } from './reconnectPolicy.js';
+
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** A request that the relay refused, or that got no answer (`timeout`, `unavailable`). */
+export class SignalingError extends Error {
+  override readonly name = 'SignalingError';
+  readonly code: VireoErrorCode;
+  readonly retryable: boolean;
+
+  constructor(code: VireoErrorCode, message: string, retryable: boolean) {
+    super(message);
+    this.code = code;
+    this.retryable = retryable;
+  }
+}
+
+export type AnyEvent = { [N in EventName]: { name: N; data: EventData[N] } }[EventName];
+
+export interface SignalingHandlers {
+  event: (event: AnyEvent) => void;
+  /** The socket is open: join, or resume. Also called after every reconnection. */
+  open: () => void;
+  /** The socket is lost; attempts to get it back go on by themselves. */
+  lost: (reason: string) => void;
+}
+
+/** Typed requests and events over one socket.io connection that comes back by itself. */
+export class SignalingClient {
+  readonly #socket: Socket<ServerToClientEvents, ClientToServerEvents>;
+  readonly #handlers: SignalingHandlers;
+  #attempt = 0;
+  #closed = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(handlers: SignalingHandlers) {
+    this.#handlers = handlers;
+    this.#socket = io({ transports: ['websocket'], reconnection: false, autoConnect: false });
+    this.#socket.on('connect', () => {
+      this.#attempt = 0;
+      handlers.open();
+    });
+    this.#socket.on('event', (message) => handlers.event(message as AnyEvent));
+    this.#socket.on('disconnect', (reason) => this.#lost(reason));
+    this.#socket.on('connect_error', (error) => this.#lost(error.message));
+  }
+
+  connect(): void {
+    this.#socket.connect();
+  }
+
+  #lost(reason: string): void {
+    if (this.#closed) return;
+    this.#handlers.lost(reason);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#socket.connect(), reconnectDelayMs(this.#attempt));
+    this.#attempt += 1;
+  }
+
+  async request<N extends RequestName>(name: N, data: RequestData<N>): Promise<ResponseData[N]> {
+    if (!this.#socket.connected) throw new SignalingError('unavailable', 'not connected to the relay', true);
+    const answer = await new Promise<
+      | { ok: true; data: ResponseData[N] }
+      | { ok: false; error: { code: VireoErrorCode; message: string; retryable: boolean } }
+    >((resolve) => {
+      const timer = setTimeout(
+        () =>
+          resolve({
+            ok: false,
+            error: { code: 'timeout', message: `the relay did not answer '${name}'`, retryable: true },
+          }),
+        REQUEST_TIMEOUT_MS,
+      );
+      this.#socket.emit('request', { name, data }, (acknowledgement) => {
+        clearTimeout(timer);
+        resolve(acknowledgement as Awaited<typeof answer>);
+      });
+    });
+    if (answer.ok) return answer.data;
+    throw new SignalingError(answer.error.code, answer.error.message, answer.error.retryable);
+  }
+
+  /** Best effort, for a page that is going away: nobody waits for the answer. */
+  leaveNow(): void {
+    if (this.#socket.connected) this.#socket.emit('request', { name: 'leave', data: {} }, () => {});
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#socket.disconnect();
+  }
+}

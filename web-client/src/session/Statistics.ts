@@ -1,0 +1,200 @@
+import { type Signal, signal } from '@preact/signals';
+import type { VariantName } from '../../../src/signaling/messages.js';
+import type { CallSession } from './CallSession.js';
+import { RateWindow } from './RateWindow.js';
+
+const POLL_MS = 1_000;
+
+export interface ReceivedTrackStatistics {
+  publicationId: string;
+  variant: VariantName;
+  kind: 'audio' | 'video';
+  width: number;
+  height: number;
+  fps: number;
+  bitrateBps: number;
+  packetsLost: number;
+  jitterMs: number;
+  codec: string;
+}
+
+export interface SentTrackStatistics {
+  kind: 'audio' | 'video';
+  trackId: string;
+  width: number;
+  height: number;
+  fps: number;
+  bitrateBps: number;
+  roundTripMs: number | null;
+  lossShare: number | null;
+  qualityLimit: string;
+}
+
+export interface SnapshotTrack {
+  kind: 'audio' | 'video';
+  variant: VariantName;
+  width: number | null;
+  height: number | null;
+  fps: number | null;
+  /** Bits per second. */
+  bitrate: number;
+  /** Milliseconds, 95th percentile; null on originals. */
+  addedLatencyMs: number | null;
+}
+
+export interface Snapshot {
+  participants: { name: string; tracks: SnapshotTrack[] }[];
+}
+
+/** The members of RTCStats that are read here; lib.dom has no full types for them. */
+interface StatsEntry {
+  id: string;
+  type: string;
+  timestamp: number;
+  kind?: 'audio' | 'video';
+  trackIdentifier?: string;
+  mediaSourceId?: string;
+  remoteId?: string;
+  codecId?: string;
+  mimeType?: string;
+  bytesReceived?: number;
+  bytesSent?: number;
+  framesDecoded?: number;
+  framesEncoded?: number;
+  frameWidth?: number;
+  frameHeight?: number;
+  packetsLost?: number;
+  jitter?: number;
+  roundTripTime?: number;
+  fractionLost?: number;
+  qualityLimitationReason?: string;
+}
+
+interface Rates {
+  bytes: RateWindow;
+  frames: RateWindow;
+}
+
+/** Polls the call's WebRTC statistics and turns counters into rates over the last seconds. */
+export class Statistics {
+  readonly received: Signal<readonly ReceivedTrackStatistics[]> = signal([]);
+  readonly sent: Signal<readonly SentTrackStatistics[]> = signal([]);
+  readonly #session: CallSession;
+  readonly #rates = new Map<string, Rates>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #closed = false;
+
+  constructor(session: CallSession) {
+    this.#session = session;
+    void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#closed) {
+      await this.#poll().catch(() => {});
+      await new Promise<void>((resolve) => {
+        this.#timer = setTimeout(resolve, POLL_MS);
+      });
+    }
+  }
+
+  async #poll(): Promise<void> {
+    const stats = await this.#session.transports?.stats();
+    const recv = entries(stats?.recv);
+    const send = entries(stats?.send);
+    const live = new Set<string>();
+    const rates = (id: string, entry: StatsEntry, bytes: number, frames: number): Rates => {
+      live.add(id);
+      let pair = this.#rates.get(id);
+      if (!pair) {
+        pair = { bytes: new RateWindow(), frames: new RateWindow() };
+        this.#rates.set(id, pair);
+      }
+      pair.bytes.add(entry.timestamp, bytes);
+      pair.frames.add(entry.timestamp, frames);
+      return pair;
+    };
+
+    const received: ReceivedTrackStatistics[] = [];
+    for (const { consumer, publicationId, variant } of this.#session.received()) {
+      const entry = [...recv.values()].find(
+        ({ type, trackIdentifier }) => type === 'inbound-rtp' && trackIdentifier === consumer.track.id,
+      );
+      if (!entry) continue;
+      const pair = rates(consumer.id, entry, entry.bytesReceived ?? 0, entry.framesDecoded ?? 0);
+      received.push({
+        publicationId,
+        variant,
+        kind: consumer.kind,
+        width: entry.frameWidth ?? 0,
+        height: entry.frameHeight ?? 0,
+        fps: pair.frames.perSecond,
+        bitrateBps: pair.bytes.perSecond * 8,
+        packetsLost: entry.packetsLost ?? 0,
+        jitterMs: (entry.jitter ?? 0) * 1_000,
+        codec: codecName(recv, entry),
+      });
+    }
+
+    const sent: SentTrackStatistics[] = [];
+    for (const entry of send.values()) {
+      if (entry.type !== 'outbound-rtp' || !entry.kind) continue;
+      const pair = rates(entry.id, entry, entry.bytesSent ?? 0, entry.framesEncoded ?? 0);
+      const remote = send.get(entry.remoteId ?? '');
+      sent.push({
+        kind: entry.kind,
+        trackId: send.get(entry.mediaSourceId ?? '')?.trackIdentifier ?? '',
+        width: entry.frameWidth ?? 0,
+        height: entry.frameHeight ?? 0,
+        fps: pair.frames.perSecond,
+        bitrateBps: pair.bytes.perSecond * 8,
+        roundTripMs: remote?.roundTripTime === undefined ? null : remote.roundTripTime * 1_000,
+        lossShare: remote?.fractionLost ?? null,
+        qualityLimit: entry.qualityLimitationReason ?? 'none',
+      });
+    }
+    for (const id of this.#rates.keys()) if (!live.has(id)) this.#rates.delete(id);
+    this.received.value = received;
+    this.sent.value = sent;
+  }
+
+  /** What the contract in docs/protocol.md says `globalThis.vireo.snapshot()` resolves to. */
+  snapshot(): Snapshot {
+    return {
+      participants: this.#session.model.participants.value.map((participant) => ({
+        name: participant.name,
+        tracks: participant.publications.value.flatMap((publication) =>
+          this.received.value
+            .filter(({ publicationId }) => publicationId === publication.id)
+            .map(({ kind, variant, width, height, fps, bitrateBps }) => ({
+              kind,
+              variant,
+              width: kind === 'video' ? width : null,
+              height: kind === 'video' ? height : null,
+              fps: kind === 'video' ? fps : null,
+              bitrate: bitrateBps,
+              addedLatencyMs:
+                variant === 'restored' ? (publication.report.value?.stages?.total.p95Ms ?? null) : null,
+            })),
+        ),
+      })),
+    };
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+  }
+}
+
+function entries(report: RTCStatsReport | null | undefined): Map<string, StatsEntry> {
+  const map = new Map<string, StatsEntry>();
+  report?.forEach((entry: StatsEntry) => {
+    map.set(entry.id, entry);
+  });
+  return map;
+}
+
+function codecName(stats: Map<string, StatsEntry>, entry: StatsEntry): string {
+  return stats.get(entry.codecId ?? '')?.mimeType?.split('/')[1] ?? '';
+}

@@ -1,0 +1,90 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { publishGlobals } from '../globals.js';
+import { CallSession } from '../session/CallSession.js';
+import type { LocalMedia } from '../session/LocalMedia.js';
+import { LocalMediaError } from '../session/LocalMedia.js';
+import { type JoinOptions, parseJoinOptions } from '../session/options.js';
+import { failureText } from '../session/reasons.js';
+import { Statistics } from '../session/Statistics.js';
+import { Call } from './Call.js';
+import { Lobby } from './Lobby.js';
+import { loadPreferences } from './preferences.js';
+
+interface RunningCall {
+  session: CallSession;
+  statistics: Statistics;
+}
+
+export function App({ media }: { media: LocalMedia }) {
+  const options = useSignal<JoinOptions>(parseJoinOptions(new URL(location.href), loadPreferences()));
+  const call = useSignal<RunningCall | null>(null);
+  const failure = useSignal<{ title: string; advice: string } | null>(null);
+
+  const join = (chosen: JoinOptions, restorable: boolean) => {
+    failure.value = null;
+    options.value = { ...chosen, autojoin: false };
+    const path = `/r/${encodeURIComponent(chosen.room)}`;
+    if (location.pathname !== path) history.replaceState(null, '', path + location.search);
+    const session = new CallSession({ join: chosen, media, restorable });
+    const statistics = new Statistics(session);
+    call.value = { session, statistics };
+    publishGlobals(statistics);
+    session.model.phase.subscribe((phase) => {
+      if (phase !== 'failed') return;
+      const { code, message } = session.model.failure.value ?? { code: 'internal', message: '' };
+      const text = failureText(code);
+      failure.value = { title: text.title, advice: `${text.advice} (${message})` };
+      statistics.close();
+      session.publisher.close();
+      call.value = null;
+    });
+    session.start();
+  };
+
+  useEffect(() => {
+    const { autojoin, room, name } = options.value;
+    if (!autojoin || !room || !name) return;
+    void (async () => {
+      // Without lobby: join with whatever devices there are.
+      for (const start of [() => media.startCamera(), () => media.startMicrophone()]) {
+        await start().catch((thrown) => {
+          if (!(thrown instanceof LocalMediaError)) throw thrown;
+        });
+      }
+      join(options.value, loadPreferences().restorable ?? true);
+    })();
+  }, []);
+
+  const running = call.value;
+  if (running) {
+    return (
+      <Call
+        session={running.session}
+        statistics={running.statistics}
+        media={media}
+        onLeave={() => {
+          running.statistics.close();
+          void running.session.leave();
+          media.stop('screen');
+          call.value = null;
+        }}
+      />
+    );
+  }
+  if (options.value.autojoin && options.value.room && options.value.name) {
+    return (
+      <main class="joining" aria-busy="true">
+        Joining {options.value.room}…
+      </main>
+    );
+  }
+  return (
+    <Lobby
+      initial={options.value}
+      media={media}
+      failure={failure.value}
+      onJoin={({ join: chosen, restorable }) => join(chosen, restorable)}
+    />
+  );
+}

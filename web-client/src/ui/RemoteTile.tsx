@@ -1,0 +1,159 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { VariantName } from '../../../src/signaling/messages.js';
+import type { CallSession } from '../session/CallSession.js';
+import type { RemoteParticipant, RemotePublication } from '../session/model.js';
+import type { Statistics } from '../session/Statistics.js';
+import { Icon } from './Icon.js';
+import { SplitDivider } from './SplitDivider.js';
+import { StatisticsPanel } from './StatisticsPanel.js';
+import { TileMenu } from './TileMenu.js';
+import { VariantVideo } from './VariantVideo.js';
+
+export interface RemoteTileProps {
+  session: CallSession;
+  statistics: Statistics;
+  participant: RemoteParticipant;
+  /** Camera or screen; null: a participant without picture. */
+  publication: RemotePublication | null;
+}
+
+/** Frames older than this say nothing about whether a variant is alive. */
+const FRESH_FRAME_MS = 1_500;
+
+export function RemoteTile({ session, statistics, participant, publication }: RemoteTileProps) {
+  const speaking = session.model.activeSpeakerIds.value.includes(participant.id);
+  const showStatistics = useSignal(false);
+  const name = participant.name;
+  return (
+    <section
+      class={`tile ${speaking ? 'tile-speaking' : ''} ${participant.connected.value ? '' : 'tile-away'}`}
+      aria-label={publication?.description.value.source === 'screen' ? `${name}'s screen` : name}
+      data-tile={name}
+    >
+      {publication && !publication.description.value.paused ? (
+        <RemotePicture session={session} participant={participant} publication={publication} />
+      ) : (
+        <div class="avatar" aria-hidden="true">
+          {name.slice(0, 1).toUpperCase()}
+        </div>
+      )}
+      <div class="tile-name">
+        {participant.muted.value && <Icon name="mic-off" label="muted" />}
+        <span>{publication?.description.value.source === 'screen' ? `${name} (screen)` : name}</span>
+        {!participant.connected.value && <span class="tile-note">reconnecting…</span>}
+      </div>
+      {publication && (
+        <TileMenu
+          publication={publication}
+          session={session}
+          statisticsShown={showStatistics.value}
+          onStatistics={() => {
+            showStatistics.value = !showStatistics.value;
+          }}
+        />
+      )}
+      {publication && showStatistics.value && (
+        <StatisticsPanel
+          publication={publication}
+          statistics={statistics}
+          onClose={() => {
+            showStatistics.value = false;
+          }}
+        />
+      )}
+    </section>
+  );
+}
+
+function RemotePicture({
+  session,
+  participant,
+  publication,
+}: {
+  session: CallSession;
+  participant: RemoteParticipant;
+  publication: RemotePublication;
+}) {
+  /** When each variant last showed a frame: the tile swaps to a variant that really has one. */
+  const lastFrameAtMs = useSignal<Record<VariantName, number>>({ original: 0, restored: 0 });
+  const shown = useSignal<VariantName>('original');
+  const divider = useSignal(0.5);
+  const selected = publication.selectedView.value;
+  const original = publication.track('original');
+  const restored = publication.track('restored');
+  const split = selected === 'split' && restored !== null && lastFrameAtMs.value.restored > 0;
+
+  const onFrame = (variant: VariantName) => {
+    const now = performance.now();
+    const previous = lastFrameAtMs.value[variant];
+    // Only a first frame changes what is on screen; re-rendering for every frame would cost for nothing.
+    if (previous === 0 || now - previous > FRESH_FRAME_MS / 3) {
+      lastFrameAtMs.value = { ...lastFrameAtMs.value, [variant]: now };
+    }
+    const wanted: VariantName = publication.selectedView.value === 'restored' ? 'restored' : 'original';
+    if (variant === wanted && shown.value !== wanted) {
+      shown.value = wanted;
+      void session.variantShown(publication, wanted);
+    }
+  };
+
+  useEffect(() => {
+    // A variant that went away must not stay on screen as a frozen picture.
+    if (!restored) {
+      lastFrameAtMs.value = { ...lastFrameAtMs.value, restored: 0 };
+      shown.value = 'original';
+    }
+  }, [restored, lastFrameAtMs, shown]);
+
+  useEffect(() => {
+    if (selected === 'original') shown.value = 'original';
+  }, [selected, shown]);
+
+  const active = (variant: VariantName) => split || shown.value === variant;
+  const badge = split ? 'split' : shown.value === 'restored' ? 'restored' : null;
+  return (
+    <div class="picture" data-shown={split ? 'split' : shown.value}>
+      {original && (
+        <VariantVideo
+          track={original}
+          variant="original"
+          participant={participant.name}
+          active={active('original')}
+          onFrame={() => onFrame('original')}
+        />
+      )}
+      {restored && (
+        <div
+          class="restored-layer"
+          style={{ clipPath: split ? `inset(0 0 0 ${divider.value * 100}%)` : 'none' }}
+        >
+          <VariantVideo
+            track={restored}
+            variant="restored"
+            participant={participant.name}
+            active={active('restored')}
+            onFrame={() => onFrame('restored')}
+          />
+        </div>
+      )}
+      {split && (
+        <>
+          <span class="split-label split-label-left">Original</span>
+          <span class="split-label split-label-right">Restored</span>
+          <SplitDivider
+            position={divider.value}
+            onMove={(position) => {
+              divider.value = position;
+            }}
+          />
+        </>
+      )}
+      {badge === 'restored' && (
+        <span class="badge" title="This picture is restored by the relay">
+          <Icon name="sparkle" /> Restored
+        </span>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,25 @@
+import { useEffect, useRef } from 'preact/hooks';
+
+/** The person's own picture, mirrored as people know themselves. */
+export function SelfVideo({ track, mirrored }: { track: MediaStreamTrack; mirrored: boolean }) {
+  const video = useRef<HTMLVideoElement>(null);
+  useEffect(() => {
+    const element = video.current;
+    if (!element) return;
+    element.srcObject = new MediaStream([track]);
+    element.play().catch(() => {});
+    return () => {
+      element.srcObject = null;
+    };
+  }, [track]);
+  return (
+    <video
+      ref={video}
+      class={mirrored ? 'self mirrored' : 'self'}
+      autoplay
+      playsinline
+      muted
+      aria-label="Your camera"
+    />
+  );
+}

@@ -1,0 +1,55 @@
+import { useEffect, useRef } from 'preact/hooks';
+import type { VariantName } from '../../../src/signaling/messages.js';
+
+export interface VariantVideoProps {
+  track: MediaStreamTrack;
+  variant: VariantName;
+  participant: string;
+  /** Whether a person sees it now (the other variant keeps decoding underneath until the swap). */
+  active: boolean;
+  /** Called for the first frame that is decoded after the track was set, or after it came back from a pause. */
+  onFrame: () => void;
+  className?: string;
+}
+
+/** One variant of one camera. It stays mounted while its track lives, so that a swap never shows black. */
+export function VariantVideo({ track, variant, participant, active, onFrame, className }: VariantVideoProps) {
+  const video = useRef<HTMLVideoElement>(null);
+  const latestOnFrame = useRef(onFrame);
+  latestOnFrame.current = onFrame;
+
+  useEffect(() => {
+    const element = video.current;
+    if (!element) return;
+    element.srcObject = new MediaStream([track]);
+    // Muted video may always play; a rejection only means that it was removed meanwhile.
+    element.play().catch(() => {});
+    let handle = 0;
+    let stopped = false;
+    const next = () => {
+      if (stopped) return;
+      latestOnFrame.current();
+      handle = element.requestVideoFrameCallback(next);
+    };
+    handle = element.requestVideoFrameCallback(next);
+    return () => {
+      stopped = true;
+      element.cancelVideoFrameCallback(handle);
+      element.srcObject = null;
+    };
+  }, [track]);
+
+  return (
+    <video
+      ref={video}
+      class={`variant ${active ? 'variant-active' : ''} ${className ?? ''}`}
+      data-participant={participant}
+      data-variant={variant}
+      data-active={active ? 'true' : 'false'}
+      autoplay
+      playsinline
+      muted
+      disablePictureInPicture
+    />
+  );
+}

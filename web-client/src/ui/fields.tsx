@@ -1,0 +1,116 @@
+/** Fields that lobby and settings share. */
+import type { LocalMedia } from '../session/LocalMedia.js';
+import { formatBitrate } from '../session/options.js';
+
+const BUDGETS_BPS = [60_000, 80_000, 120_000, 180_000, 250_000, 400_000, 500_000];
+
+export function UplinkField({
+  value,
+  onChange,
+}: {
+  value: number | null;
+  onChange: (bitrateBps: number | null) => void;
+}) {
+  const choices =
+    value !== null && !BUDGETS_BPS.includes(value)
+      ? [value, ...BUDGETS_BPS].sort((a, b) => a - b)
+      : BUDGETS_BPS;
+  return (
+    <label class="field">
+      <span>Your uplink for video</span>
+      <select
+        value={value === null ? 'none' : String(value)}
+        onChange={(event) => {
+          const chosen = event.currentTarget.value;
+          onChange(chosen === 'none' ? null : Number(chosen));
+        }}
+      >
+        {choices.map((bitrateBps) => (
+          <option key={bitrateBps} value={String(bitrateBps)}>
+            {formatBitrate(bitrateBps)}
+          </option>
+        ))}
+        <option value="none">No limit</option>
+      </select>
+    </label>
+  );
+}
+
+export function RestorableField({
+  value,
+  onChange,
+}: {
+  value: boolean;
+  onChange: (restorable: boolean) => void;
+}) {
+  return (
+    <label class="switch">
+      <input
+        type="checkbox"
+        role="switch"
+        aria-checked={value}
+        checked={value}
+        onChange={(event) => onChange(event.currentTarget.checked)}
+      />
+      <span>Let the relay restore my picture for the others</span>
+    </label>
+  );
+}
+
+function DeviceSelect({
+  label,
+  devices,
+  value,
+  onChange,
+}: {
+  label: string;
+  devices: MediaDeviceInfo[];
+  value: string;
+  onChange: (deviceId: string) => void;
+}) {
+  if (devices.length === 0) return null;
+  return (
+    <label class="field">
+      <span>{label}</span>
+      <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+        {devices.map((device, index) => (
+          <option key={device.deviceId} value={device.deviceId}>
+            {device.label || `${label} ${index + 1}`}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+export interface DeviceFieldsProps {
+  media: LocalMedia;
+  speakerId: string;
+  onCamera: (deviceId: string) => void;
+  onMicrophone: (deviceId: string) => void;
+  onSpeaker: (deviceId: string) => void;
+}
+
+export function DeviceFields({ media, speakerId, onCamera, onMicrophone, onSpeaker }: DeviceFieldsProps) {
+  const { cameras, microphones, speakers } = media.deviceList.value;
+  const canChooseSpeaker = 'setSinkId' in HTMLMediaElement.prototype;
+  return (
+    <>
+      <DeviceSelect
+        label="Camera"
+        devices={cameras}
+        value={media.camera.value?.getSettings().deviceId ?? ''}
+        onChange={onCamera}
+      />
+      <DeviceSelect
+        label="Microphone"
+        devices={microphones}
+        value={media.microphone.value?.getSettings().deviceId ?? ''}
+        onChange={onMicrophone}
+      />
+      {canChooseSpeaker && (
+        <DeviceSelect label="Speaker" devices={speakers} value={speakerId} onChange={onSpeaker} />
+      )}
+    </>
+  );
+}
