@@ -47,7 +47,7 @@ class Clips:
 
 
 class Slot:
-    """One place in the batch: walks along a clip for a few chunks, then jumps to another."""
+    """One place in the batch: walks along a clip for up to 24 frames, then jumps to another."""
 
     def __init__(self, clips, scale, length, patch):
         self.clips, self.scale, self.length, self.patch = clips, scale, length, patch
@@ -60,7 +60,8 @@ class Slot:
         if fresh:
             self.hr, self.lr = self.clips.pick(s)
             n, h, w = self.lr.shape
-            self.left = int(rng.integers(1, 5))
+            # Some walks are long: in a call the state is old, and must do no harm.
+            self.left = int(rng.integers(1, 24 // self.length + 1))
             self.at = int(rng.integers(0, max(1, n - self.length * self.left + 1)))
             # Cells of 2 (x4) or 4 (x2) pixels are aligned to the picture as they are in use.
             grid = 8 // s

@@ -75,7 +75,8 @@ export async function bench(flags: BenchFlags): Promise<BenchReport> {
       for (const model of ladder) {
         const fit = fitPicture(model.manifest, width, height);
         if (fit.fits) jobs.push({ clip, model, fit });
-        else if (flags.input !== undefined) throw new VireoError('unsupported', `--input ${clip}: ${fit.detail}`);
+        else if (flags.input !== undefined)
+          throw new VireoError('unsupported', `--input ${clip}: ${fit.detail}`);
       }
     }
     device = await createInferenceDevice({

@@ -22,12 +22,12 @@ const SUBCOMMANDS: readonly Subcommand[] = [
   {
     name: 'evaluate',
     summary: 'degrade reference clips as a call would, restore them, and measure',
-    load: () => loadCommand('./evaluate.js', 'evaluateCommand'),
+    load: async () => (await import('./evaluate.js')).evaluateCommand(),
   },
   {
     name: 'bench',
     summary: 'measure stage times, tracks per device and added latency',
-    load: () => loadCommand('./bench.js', 'benchCommand'),
+    load: async () => (await import('./bench.js')).benchCommand(),
   },
   {
     name: 'doctor',
@@ -40,13 +40,6 @@ const SUBCOMMANDS: readonly Subcommand[] = [
     load: async () => (await import('./token.js')).tokenCommand(),
   },
 ];
-
-async function loadCommand(file: string, factory: string): Promise<Command> {
-  const module = (await import(file)) as Record<string, () => Command>;
-  const create = module[factory];
-  if (!create) throw new Error(`${file} has no ${factory}`);
-  return create();
-}
 
 /** Runs the command line; never rejects. Sets the exit code: 0, or 1 with a one-line reason on stderr. */
 export async function main(argv: readonly string[]): Promise<void> {

@@ -2,11 +2,11 @@
 import { availableParallelism } from 'node:os';
 import { type CodecContext, type Frame, Packet } from 'node-av';
 import { VireoError } from '../errors.js';
+import type { I420Picture } from '../media/types.js';
 import { copyToI420, encodeInto, type FrameTags, frameOf, tagsOf } from '../restoration/ffmpeg.js';
 import { type FrameFilter, uprightFilter } from '../restoration/filters.js';
 import type { Fit } from '../restoration/fit.js';
-import type { I420Picture } from '../media/types.js';
-import type { RestorationStream } from '../restoration/types.js';
+import type { RestorationStream, RestoredBlock } from '../restoration/types.js';
 import { VideoFileReader } from '../restoration/VideoFileReader.js';
 import { openCallEncoder } from './CallCodec.js';
 import { round } from './report.js';
@@ -49,7 +49,13 @@ export class PipelineBench {
   #framesOfPass = 0;
   #encoded = 0n;
 
-  private constructor(path: string, stream: RestorationStream, fit: Fit, encoder: CodecContext, reader: VideoFileReader) {
+  private constructor(
+    path: string,
+    stream: RestorationStream,
+    fit: Fit,
+    encoder: CodecContext,
+    reader: VideoFileReader,
+  ) {
     this.#path = path;
     this.#stream = stream;
     this.#fit = fit;
@@ -73,7 +79,13 @@ export class PipelineBench {
   }
 
   async run(frames: number): Promise<BenchResult> {
-    const times = { decode: [] as number[], restore: [] as number[], encode: [] as number[], overhead: [] as number[], total: [] as number[] };
+    const times = {
+      decode: [] as number[],
+      restore: [] as number[],
+      encode: [] as number[],
+      overhead: [] as number[],
+      total: [] as number[],
+    };
     for (let index = 0; index < frames; index++) {
       const startedAtMs = performance.now();
       const decoded = await this.#decode();
@@ -115,7 +127,7 @@ export class PipelineBench {
     let restored: { pictures: I420Picture[]; tags: FrameTags } | null = null;
     for (let index = 0; index < frames; index++) {
       const { picture, tags } = decoded;
-      const [block, , next] = await Promise.all([
+      const [block, , next]: [RestoredBlock, number, Timed] = await Promise.all([
         this.#stream.restore([picture]),
         restored === null ? 0 : this.#encode(restored.pictures, restored.tags),
         this.#decode(),
@@ -187,6 +199,7 @@ function openReader(path: string): Promise<VideoFileReader> {
 
 function percentiles(values: readonly number[]): Percentiles {
   const sorted = [...values].sort((a, b) => a - b);
-  const at = (share: number) => round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0, 2);
+  const at = (share: number) =>
+    round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0, 2);
   return { p50: at(0.5), p95: at(0.95) };
 }

@@ -26,9 +26,8 @@ export function createAdminApi(adminToken: string | undefined, relay: () => Rela
 function requireToken(adminToken: string | undefined): RequestHandler {
   return (request, response, next) => {
     if (adminToken === undefined) throw new VireoError('forbidden', 'the admin API is off: auth.adminToken is not set');
-    const [scheme, given, ...rest] = (request.get('authorization') ?? '').split(' ');
-    const bearer = scheme?.toLowerCase() === 'bearer' && given !== undefined && rest.length === 0;
-    if (!bearer || !sameText(given, adminToken)) {
+    const [, given] = /^bearer +(.+)$/i.exec(request.get('authorization') ?? '') ?? [];
+    if (given === undefined || !sameText(given, adminToken)) {
       response.set('WWW-Authenticate', 'Bearer realm="vireo"');
       throw new VireoError('unauthorized', 'authorization: needs "Bearer" with the token of auth.adminToken');
     }

@@ -19,6 +19,8 @@ const REORDERING_WINDOW = 64;
  * start and after a loss, waits for a complete key frame.
  */
 export class FrameBuffer {
+  /** Frames (or what came of them) that were freed without having been handed out. */
+  framesDropped = 0;
   readonly #slots: (BufferedPacket | undefined)[] = new Array(CAPACITY).fill(undefined);
   /** Everything before was handed out or given up. */
   #floor: number | null = null;
@@ -72,6 +74,10 @@ export class FrameBuffer {
     this.#bytes += packet.payload.length;
     this.#highest = Math.max(this.#highest, sequence);
     if (packet.startsKeyFrame) this.#keyFrameStarts.push(sequence);
+    // Nothing of this can be decoded; only packets that a key frame's first one may still overtake are kept.
+    if (!this.#following && this.#keyFrameStarts.length === 0) {
+      this.#dropBefore(Math.max(this.#floor, this.#highest + 1 - REORDERING_WINDOW));
+    }
     return 'stored';
   }
 
@@ -89,26 +95,26 @@ export class FrameBuffer {
     return null;
   }
 
-  /** Goes on with the latest complete key frame; returns the number of frames skipped, null when there is none. */
-  skipToKeyFrame(): number | null {
+  /** Goes on with the latest complete key frame; false when there is none. */
+  skipToKeyFrame(): boolean {
     for (let i = this.#keyFrameStarts.length - 1; i >= 0; i -= 1) {
       const start = this.#firstOfFrame(this.#keyFrameStarts[i] ?? 0);
       if (!this.#isComplete(start)) continue;
-      const skipped = this.#dropBefore(start);
+      this.#dropBefore(start);
       this.#following = true;
       this.#scanned = start;
-      return skipped;
+      return true;
     }
-    return null;
+    return false;
   }
 
-  /** Gives up what is missing: drops all that is before a key frame and waits for one. Returns the frames dropped. */
-  abandon(): number {
+  /** Gives up what is missing: drops all that is before a key frame and waits for one. */
+  abandon(): void {
     this.#following = false;
-    if (this.#floor === null) return 0;
+    if (this.#floor === null) return;
     const keyFrame = this.#keyFrameStarts[0];
     const start = keyFrame === undefined ? null : this.#firstOfFrame(keyFrame);
-    return this.#dropBefore(start ?? Math.max(this.#floor, this.#highest + 1 - REORDERING_WINDOW));
+    this.#dropBefore(start ?? Math.max(this.#floor, this.#highest + 1 - REORDERING_WINDOW));
   }
 
   clear(): void {
@@ -149,19 +155,20 @@ export class FrameBuffer {
       const packet = this.#at(sequence);
       if (packet) frame.push(packet);
     }
+    const { framesDropped } = this;
     this.#dropBefore(end);
+    this.framesDropped = framesDropped;
     return frame;
   }
 
-  /** Frees everything before `end` and returns the number of frames in it. */
-  #dropBefore(end: number): number {
-    let frames = 0;
+  /** Frees everything before `end`. */
+  #dropBefore(end: number): void {
     let timestamp = -1;
     const from = this.#floor ?? end;
     for (let sequence = from; sequence < Math.min(end, from + CAPACITY); sequence += 1) {
       const packet = this.#at(sequence);
       if (!packet) continue;
-      if (packet.timestamp !== timestamp) frames += 1;
+      if (packet.timestamp !== timestamp) this.framesDropped += 1;
       timestamp = packet.timestamp;
       this.#slots[sequence % CAPACITY] = undefined;
       this.#packets -= 1;
@@ -172,6 +179,5 @@ export class FrameBuffer {
     }
     this.#floor = end;
     this.#scanned = Math.max(this.#scanned, end);
-    return frames;
   }
 }

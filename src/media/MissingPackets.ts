@@ -56,7 +56,7 @@ export class MissingPackets {
     this.#missing.delete(sequence);
     const tookMs = nowMs - missing.sinceMs;
     if (!(retransmitted ?? missing.tries > 0)) {
-      this.#reorderingMs = Math.min(MAX_REORDERING_MS, Math.max(tookMs, this.#reorderingMs * 0.95));
+      this.#reorderingMs = Math.min(MAX_REORDERING_MS, Math.max(tookMs, this.#reorderingMs * 0.99));
       return false;
     }
     // Of several requests it is unknown which one was answered (Karn's algorithm).

@@ -181,7 +181,11 @@ class NodeAvDecoder implements CountingVideoDecoder {
   }
 }
 
-function wanted(chooseSize: Fit, decodedWidth: number, decodedHeight: number): { width: number; height: number } {
+function wanted(
+  chooseSize: Fit,
+  decodedWidth: number,
+  decodedHeight: number,
+): { width: number; height: number } {
   const size = chooseSize(decodedWidth, decodedHeight);
   if ([size.width, size.height].every((side) => Number.isInteger(side) && side > 0 && side % 2 === 0))
     return size;

@@ -17,6 +17,7 @@ const MAX_STALL_MS = 1000;
 const REPORT_INTERVAL_MS = 1000;
 /** A jump wider than this is another stream (RFC 3550, appendix A.1, with a bound for video rates). */
 const MAX_SEQUENCE_JUMP = 1000;
+const MAX_LATE_RUN = 32;
 
 export interface RtpVideoReceiverOptions {
   stream: RtpVideoStream;
@@ -79,6 +80,8 @@ export class RtpVideoReceiver {
   readonly #sequences = new Unwrapper(16, 1);
   readonly #timestamps = new Unwrapper(32);
   #restartSequence: number | null = null;
+  #nextLate = 0;
+  #lateRun = 0;
   #nextReportMs = Number.POSITIVE_INFINITY;
   #senderClock: SenderClock | null = null;
   #releasedAny = false;
@@ -95,6 +98,7 @@ export class RtpVideoReceiver {
   #packetsDuplicate = 0;
   #packetsInvalid = 0;
   #framesReleased = 0;
+  /** Frames that were complete and yet made no access unit. */
   #framesDropped = 0;
   #nacksSent = 0;
   #plisSent = 0;
@@ -193,7 +197,7 @@ export class RtpVideoReceiver {
       packetsDuplicate: this.#packetsDuplicate,
       packetsInvalid: this.#packetsInvalid,
       framesReleased: this.#framesReleased,
-      framesDropped: this.#framesDropped,
+      framesDropped: this.#framesDropped + this.#buffer.framesDropped,
       nacksSent: this.#nacksSent,
       plisSent: this.#plisSent,
       jitterMs: this.#reception.jitterMs,
@@ -263,8 +267,18 @@ export class RtpVideoReceiver {
     const known = this.#options.stream.rtx ? retransmitted : null;
     if (this.#missing.found(sequence, known, nowMs)) this.#packetsRecovered += 1;
     if (!retransmitted) this.#reception.received(sequence, packet.timestamp, nowMs);
+    if (outcome === 'late' && !retransmitted) this.#noteLate(packet.sequenceNumber, nowMs);
     if (outcome !== 'stored') return;
     if (!this.#buffer.following) this.#wantKeyFrame(nowMs);
+  }
+
+  /** One stray packet far ahead would make everything after it late: a long run of those is the stream itself. */
+  #noteLate(sequenceNumber: number, nowMs: number): void {
+    this.#lateRun = sequenceNumber === this.#nextLate ? this.#lateRun + 1 : 1;
+    this.#nextLate = (sequenceNumber + 1) & 0xffff;
+    if (this.#lateRun < MAX_LATE_RUN) return;
+    this.#lateRun = 0;
+    this.#start(sequenceNumber, nowMs);
   }
 
   #release(nowMs: number): void {
@@ -277,9 +291,7 @@ export class RtpVideoReceiver {
       const { hole } = this.#buffer;
       if (this.#buffer.following && hole === null) return;
       if (hole !== null && !this.#gaveUpOn(hole, nowMs)) return;
-      const skipped = this.#buffer.skipToKeyFrame();
-      if (skipped === null) return;
-      this.#framesDropped += this.#releasedAny ? skipped : 0;
+      if (!this.#buffer.skipToKeyFrame()) return;
       this.#discontinuity = this.#releasedAny;
       this.#stalledAt = null;
       this.#packetsLost += this.#missing.forgetBefore(this.#buffer.floor);
@@ -333,7 +345,7 @@ export class RtpVideoReceiver {
 
   /** The references are lost: nothing can be decoded before the next key frame. */
   #abandon(nowMs: number): void {
-    this.#framesDropped += this.#buffer.abandon();
+    this.#buffer.abandon();
     this.#packetsLost += this.#missing.forgetBefore(this.#buffer.floor);
     this.#stalledAt = null;
     this.#discontinuity = this.#releasedAny;

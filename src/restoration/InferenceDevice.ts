@@ -87,7 +87,7 @@ export class WorkerDevice implements InferenceDevice {
   #failure: VireoError | null = null;
   #closing: Promise<void> | null = null;
 
-  private constructor(options: DeviceOptions, provider: ProviderName, notes: readonly string[]) {
+  private constructor(options: DeviceOptions, provider: ProviderName, notes: readonly string[], entry: URL) {
     this.#options = options;
     this.provider = provider;
     this.providerNotes = notes;
@@ -97,7 +97,7 @@ export class WorkerDevice implements InferenceDevice {
     this.#ready = withResolvers<void>();
     const { threads, packages, warmUpSizes } = options;
     const settings: WorkerSettings = { provider, threads, packages, warmUpSizes };
-    this.#worker = new Worker(inferenceWorkerEntryUrl, {
+    this.#worker = new Worker(entry, {
       workerData: settings,
       execArgv: [],
       name: 'vireo-inference',
@@ -117,8 +117,9 @@ export class WorkerDevice implements InferenceDevice {
     options: DeviceOptions,
     provider: ProviderName,
     notes: readonly string[] = [],
+    entry: URL = inferenceWorkerEntryUrl,
   ): Promise<WorkerDevice> {
-    const device = new WorkerDevice(options, provider, notes);
+    const device = new WorkerDevice(options, provider, notes, entry);
     const timeoutMs = provider === 'tensorrt' ? READY_TIMEOUT_TENSORRT_MS : READY_TIMEOUT_MS;
     const timer = setTimeout(() => {
       device.#ready.reject(new VireoError('timeout', `models were not warm after ${timeoutMs / 1_000} s`));

@@ -3,12 +3,15 @@
  * Lives in a Worker (or in the probe's process), because `session.run()` blocks its thread.
  */
 import { availableParallelism } from 'node:os';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { env, InferenceSession, Tensor } from 'onnxruntime-node';
 import { VireoError } from '../errors.js';
 import { i420ByteLength } from '../media/types.js';
 import type { StateTensor, Variant } from './manifest.js';
 import { executionProviders } from './providers.js';
 import type { ModelPackage, ProviderName } from './types.js';
+
+// Failures come back as errors; onnxruntime would print them to stderr as well.
+env.logLevel = 'fatal';
 
 type Dimension = number | string;
 type TensorType = 'uint8' | StateTensor['dtype'];

@@ -45,7 +45,8 @@ export class RestorerHost {
   private constructor(options: RestorerHostOptions, device: InferenceDevice, models: ModelChoice) {
     this.#options = options;
     this.#device = device;
-    this.#scheduler = new Scheduler({ maxTracks: options.options.maxTracks });
+    const { maxTracks, loadShedding = true } = options.options;
+    this.#scheduler = new Scheduler({ maxTracks, loadShedding });
     this.#context = {
       device,
       models,

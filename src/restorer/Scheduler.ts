@@ -13,6 +13,8 @@ export interface SchedulerOptions {
   maxTracks: number;
   /** Share of the device's time that is planned for; the rest is for what cannot be foreseen. */
   capacity: number;
+  /** False: every admitted track gets the full model. */
+  loadShedding: boolean;
   ladder: LoadLadderOptions;
 }
 
@@ -43,6 +45,7 @@ interface Entry {
 }
 
 const ORIGINAL: LadderDecision = { level: 'original', frameRatio: 1, demand: 0 };
+const FULL: LadderDecision = { level: 'full', frameRatio: 1, demand: 0 };
 
 /**
  * Shares one device among tracks. Higher priorities are served first; within a priority the first few tracks
@@ -54,8 +57,8 @@ export class Scheduler {
   readonly #entries = new Map<string, Entry>();
   #started = 0;
 
-  constructor(options: { maxTracks: number; capacity?: number; ladder?: LoadLadderOptions }) {
-    this.#options = { capacity: 0.85, ladder: DEFAULT_LADDER, ...options };
+  constructor(options: Partial<SchedulerOptions> & { maxTracks: number }) {
+    this.#options = { capacity: 0.85, loadShedding: true, ladder: DEFAULT_LADDER, ...options };
   }
 
   get size(): number {
@@ -90,6 +93,13 @@ export class Scheduler {
         a.entry.startedOrder - b.entry.startedOrder,
     );
     for (const { entry } of wanting.splice(this.#options.maxTracks)) this.#turnAway(entry, false, nowMs);
+    if (!this.#options.loadShedding) {
+      for (const { entry } of wanting) {
+        entry.admitted = true;
+        entry.track.apply(FULL, true, nowMs);
+      }
+      return;
+    }
     let left = this.#options.capacity;
     for (let at = 0; at < wanting.length; ) {
       const priority = wanting[at]?.entry.track.priority;

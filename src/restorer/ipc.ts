@@ -47,6 +47,7 @@ export const restorerOptionsSchema: z.ZodType<RestorerOptions> = z.strictObject(
   pingIntervalMs: z.number().positive(),
   pingTimeoutMs: z.number().positive(),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']),
+  loadShedding: z.boolean().exactOptional(),
 });
 
 const reasonSchema = z.enum([

@@ -140,4 +140,6 @@ export interface RestorerOptions {
   pingIntervalMs: number;
   pingTimeoutMs: number;
   logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  /** False: always the full model, however late it gets (measurements, tests). True unless given. */
+  loadShedding?: boolean;
 }

@@ -46,7 +46,7 @@ export function createEngine(
     listenIps: hasIpv6Loopback ? ['127.0.0.1', '::1'] : ['127.0.0.1'],
     initialDownlinkBps: 1_000_000,
     plainListenIp: '127.0.0.1',
-    logger: createLogger('silent', 'test'),
+    logger: createLogger((process.env.VIREO_TEST_LOG ?? 'silent') as 'silent', 'test'),
     ...options,
   });
 }

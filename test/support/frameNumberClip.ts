@@ -1,15 +1,9 @@
 /**
  * A camera clip whose frames carry their number, and the arithmetic to compare displayed frames with it.
- *
- * The number is written as 12 black or white cells along the bottom edge, large enough to survive 180p
- * VP8 at 60 kbit/s: cell 0 is always white and cell 1 always black (reference levels), ten bits follow.
  */
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 
-export const CELLS = 12;
-/** Height of the strip as a share of the picture's height. */
-export const STRIP_SHARE = 40 / 720;
-export const FRAME_NUMBERS = 1 << (CELLS - 2);
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { CELLS, STRIP_SHARE } from './frameNumber.js';
 
 export interface Y4mFile {
   file: string;

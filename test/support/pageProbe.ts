@@ -2,7 +2,7 @@
  * Runs inside the pages of an end-to-end test (bundled and injected before the page's own scripts): reads
  * what a person would see and hear, without the page's help.
  */
-import { CELLS, STRIP_SHARE } from './frameNumberClip.js';
+import { CELLS, STRIP_SHARE } from './frameNumber.js';
 
 export interface ShownFrame {
   frameNumber: number;

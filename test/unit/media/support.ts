@@ -37,7 +37,10 @@ export function fakeFrame(codec: VideoCodec, keyFrame: boolean, bytes: number, r
     for (let i = 0; i < content.length; i += 1) if (content[i] === 0) content[i] = 1;
     return content;
   };
-  const unit = (header: number, length: number): Buffer[] => [Buffer.from([0, 0, 0, 1, header]), noise(length)];
+  const unit = (header: number, length: number): Buffer[] => [
+    Buffer.from([0, 0, 0, 1, header]),
+    noise(length),
+  ];
   const sized = (type: number, length: number): Buffer[] => {
     const size = [(length & 0x7f) | 0x80, ((length >> 7) & 0x7f) | 0x80, length >> 14];
     return [Buffer.from([(type << 3) | 2, ...size]), noise(length)];
@@ -57,7 +60,11 @@ export function fakeFrame(codec: VideoCodec, keyFrame: boolean, bytes: number, r
       return Buffer.concat([...(keyFrame ? sets : []), ...unit(keyFrame ? 0x65 : 0x41, bytes)]);
     }
     case 'AV1':
-      return Buffer.concat([Buffer.from([0x12, 0]), ...(keyFrame ? sized(1, 11) : []), ...sized(6, Math.max(1, bytes))]);
+      return Buffer.concat([
+        Buffer.from([0x12, 0]),
+        ...(keyFrame ? sized(1, 11) : []),
+        ...sized(6, Math.max(1, bytes)),
+      ]);
   }
 }
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { I420Picture } from '../../../src/media/types.js';
-import { createInferenceDevice } from '../../../src/restoration/InferenceDevice.js';
+import { createInferenceDevice, WorkerDevice } from '../../../src/restoration/InferenceDevice.js';
 import { ModelPackages } from '../../../src/restoration/ModelPackages.js';
 import type { InferenceDevice, ModelPackage, RestorationStream } from '../../../src/restoration/types.js';
 import { writeTinyPackage } from '../../support/tinyModel.js';
@@ -174,6 +174,45 @@ describe('an inference device', () => {
       a.close();
       await expect(running).rejects.toMatchObject({ code: 'unavailable' });
       expect(await lumaOf(b, 10)).toBe(10);
+    });
+  });
+});
+
+describe('when the Worker dies', () => {
+  const options = { provider: 'cpu' as const, threads: 1, packages: [], warmUpSizes: [] };
+  const entry = (code: string) =>
+    new URL(
+      `data:text/javascript,import { parentPort } from 'node:worker_threads';${encodeURIComponent(code)}`,
+    );
+  const answerThen = (last: string) =>
+    entry(`parentPort.postMessage({ type: 'ready' });
+      parentPort.on('message', (message) => {
+        if (message.type === 'open') parentPort.postMessage({ type: 'opened', request: message.request, error: null });
+        if (message.type === 'run') { ${last} }
+        if (message.type === 'exit') parentPort.close();
+      });`);
+
+  it.each([
+    ['throws', `throw new Error('boom');`, /crashed: boom/],
+    ['exits', 'process.exit(7);', /ended \(exit code 7\)/],
+  ])('everything in flight and after it is rejected: it %s', async (_how, last, message) => {
+    const device = await WorkerDevice.create({ ...options, packages: [tiny] }, 'cpu', [], answerThen(last));
+    const streams = [await open(device), await open(device), await open(device)];
+    const results = await Promise.allSettled(streams.map((stream) => stream.restore([picture(stream, 1)])));
+    for (const result of results) {
+      expect(result).toMatchObject({ status: 'rejected', reason: { code: 'unavailable' } });
+    }
+    const reason = await device.exited;
+    expect(reason?.message).toMatch(message);
+    await expect(open(device)).rejects.toMatchObject({ code: 'unavailable' });
+    await device.close();
+  });
+
+  it('while loading, creation is rejected', async () => {
+    const creation = WorkerDevice.create(options, 'cpu', [], entry(`throw new Error('no library');`));
+    await expect(creation).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(/no library/),
     });
   });
 });

@@ -98,6 +98,17 @@ describe('scheduler', () => {
     expect(busy.decision).toMatchObject({ level: 'full', frameRatio: 1 });
   });
 
+  it('restores every admitted track in full where load is not to be shed', () => {
+    const scheduler = new Scheduler({ maxTracks: 2, loadShedding: false });
+    const tracks = ['a', 'b', 'c'].map((trackId) => new FakeTrack(trackId));
+    for (const track of tracks) {
+      track.wants = { ...track.wants, costMs: { full: 400 }, stalledMs: 1_000 };
+      scheduler.add(track);
+    }
+    scheduler.plan(0);
+    expect(levels(tracks)).toEqual(['full', 'full', 'original']);
+  });
+
   it('settles: with a constant load no level changes after the first seconds', () => {
     const { scheduler, tracks } = setUp(5, 100);
     run(scheduler, 0, 30_000);

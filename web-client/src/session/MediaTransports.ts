@@ -54,7 +54,11 @@ export class MediaTransports {
     await signaling.request('setRtpCapabilities', {
       rtpCapabilities: device.recvRtpCapabilities as RequestData<'setRtpCapabilities'>['rtpCapabilities'],
     });
-    return new MediaTransports(signaling, device, joined.iceServers);
+    const transports = new MediaTransports(signaling, device, joined.iceServers);
+    // The relay puts the consumers that `subscribe` answers with on the receiving transport: it comes first.
+    transports.#recv = transports.#createTransport('recv');
+    await transports.#recv;
+    return transports;
   }
 
   async publish(options: PublishOptions): Promise<Producer> {

@@ -1,0 +1,142 @@
+/**
+ * The main job, as people use it: two browsers, a real clip as camera, small pictures in, 720p out. What is
+ * asserted is what is displayed.
+ */
+import { mkdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type {} from '../../web-client/src/globals.js';
+import type { SnapshotTrack } from '../../web-client/src/session/Statistics.js';
+import { Browser } from '../support/browser.js';
+import { CAMERA_FPS, type CameraClip, cameraClip } from '../support/cameraClip.js';
+import { testableEngines } from '../support/engines.js';
+import { RelayProcess } from '../support/RelayProcess.js';
+import { mean, median, shownPsnrY } from '../support/shownQuality.js';
+
+const screenshots = fileURLToPath(new URL('../../test-results/', import.meta.url));
+const shown = (name: string, variant: string) =>
+  `video[data-participant="${name}"][data-variant="${variant}"]`;
+
+async function tracksOf(page: Page, name: string): Promise<SnapshotTrack[]> {
+  const snapshot = await page.evaluate(() => globalThis.vireo.snapshot());
+  return snapshot.participants.find((participant) => participant.name === name)?.tracks ?? [];
+}
+
+async function waitForTrack(
+  page: Page,
+  name: string,
+  wanted: (track: SnapshotTrack) => boolean,
+): Promise<SnapshotTrack> {
+  let last: SnapshotTrack[] = [];
+  for (let attempt = 0; attempt < 160; attempt += 1) {
+    last = await tracksOf(page, name);
+    const found = last.find(wanted);
+    if (found) return found;
+    await page.waitForTimeout(250);
+  }
+  throw new Error(`no such track of ${name}: ${JSON.stringify(last)}`);
+}
+
+describe.each(testableEngines())('a call through the %s engine', (engine) => {
+  let clip: CameraClip;
+  let relay: RelayProcess;
+  let browser: Browser;
+  let ann: Page;
+  let bob: Page;
+
+  beforeAll(async () => {
+    mkdirSync(screenshots, { recursive: true });
+    clip = await cameraClip();
+    relay = await RelayProcess.start({ config: { rtc: { engine } } });
+    browser = await Browser.launch({ video: clip.video.file, audio: clip.audioFile });
+    ann = await browser.open(`${relay.url}/r/e2e?name=Ann&autojoin=1&uplink=60k&view=restored`);
+    bob = await browser.open(`${relay.url}/r/e2e?name=Bob&autojoin=1&uplink=60k&view=split`);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    const exitCode = await relay?.stop();
+    expect(exitCode).toBe(0);
+  });
+
+  it('brings each one the other, small as sent and restored to 720p', async () => {
+    const restoredOf = (track: SnapshotTrack) => track.variant === 'restored' && (track.fps ?? 0) > 2;
+    const annSeesBob = await waitForTrack(ann, 'Bob', restoredOf);
+    const bobSeesAnn = await waitForTrack(bob, 'Ann', restoredOf);
+    const original = await waitForTrack(
+      bob,
+      'Ann',
+      (track) => track.variant === 'original' && (track.fps ?? 0) > 2,
+    );
+    expect([annSeesBob.width, annSeesBob.height]).toEqual([1280, 720]);
+    expect([bobSeesAnn.width, bobSeesAnn.height]).toEqual([1280, 720]);
+    expect([original.width, original.height]).toEqual([320, 180]);
+    expect(original.bitrate).toBeLessThan(90_000);
+    const reported = await waitForTrack(
+      bob,
+      'Ann',
+      (track) => track.variant === 'restored' && track.addedLatencyMs !== null,
+    );
+    console.log(
+      `${engine}: restored ${bobSeesAnn.fps?.toFixed(1)} fps, added latency p95 ${reported.addedLatencyMs?.toFixed(0)} ms`,
+    );
+  });
+
+  it('displays frames nearer to the source than the original variant does', async () => {
+    const capture = (selector: string) =>
+      bob.evaluate((chosen) => globalThis.vireoProbe.capture(chosen, 3, 12, 20_000), selector);
+    const [original, restored] = await Promise.all([
+      capture(shown('Ann', 'original')),
+      capture(shown('Ann', 'restored')),
+    ]);
+    const originalPsnr = shownPsnrY(clip.video, original);
+    const restoredPsnr = shownPsnrY(clip.video, restored);
+    const both = [...originalPsnr.keys()].filter((frameNumber) => restoredPsnr.has(frameNumber));
+    expect(both.length).toBeGreaterThanOrEqual(4);
+    const before = mean(both.map((frameNumber) => originalPsnr.get(frameNumber) ?? Number.NaN));
+    const after = mean(both.map((frameNumber) => restoredPsnr.get(frameNumber) ?? Number.NaN));
+    console.log(
+      `${engine}: PSNR-Y on ${both.length} displayed frames: original ${before.toFixed(2)} dB, restored ${after.toFixed(2)} dB`,
+    );
+    expect(after).toBeGreaterThan(before);
+  });
+
+  it('shows both in the split view, with a divider that the keyboard moves', async () => {
+    const divider = bob.getByRole('slider', { name: /divider/i });
+    await divider.focus();
+    const before = Number(await divider.getAttribute('aria-valuenow'));
+    await bob.keyboard.press('ArrowLeft');
+    await expect.poll(async () => Number(await divider.getAttribute('aria-valuenow'))).toBeLessThan(before);
+    await bob.screenshot({ path: `${screenshots}split-${engine}.png` });
+    await ann.screenshot({ path: `${screenshots}restored-${engine}.png` });
+    expect(await ann.getByText('Restored', { exact: true }).count()).toBeGreaterThan(0);
+  });
+
+  it('carries audio, in step with both variants', async () => {
+    const audio = await waitForTrack(ann, 'Bob', (track) => track.kind === 'audio' && track.bitrate > 3_000);
+    expect(audio.bitrate).toBeLessThan(80_000);
+    const offsets = (page: Page, selector: string, side: 'local' | 'remote') =>
+      page.evaluate(
+        ([chosen, whose, fps]) => globalThis.vireoProbe.videoAfterBeep(chosen, whose, fps, 8_000),
+        [selector, side, CAMERA_FPS] as const,
+      );
+    const sent = median(await offsets(ann, '.self-tile video', 'local'));
+    const original = median(await offsets(bob, shown('Ann', 'original'), 'remote'));
+    const restored = median(await offsets(bob, shown('Ann', 'restored'), 'remote'));
+    console.log(
+      `${engine}: video after audio: original ${(original - sent).toFixed(0)} ms, restored ${(restored - sent).toFixed(0)} ms`,
+    );
+    expect(Math.abs(original - sent)).toBeLessThanOrEqual(80);
+    expect(Math.abs(restored - sent)).toBeLessThanOrEqual(80);
+  });
+
+  it('leaves without a trace', async () => {
+    await ann.getByRole('button', { name: 'Leave' }).click();
+    await expect.poll(() => bob.locator('[data-tile="Ann"]').count(), { timeout: 10_000 }).toBe(0);
+    await bob.close();
+    await expect.poll(() => relay.metric('vireo_rooms'), { timeout: 20_000 }).toBe(0);
+    expect(await relay.metric('vireo_restored_tracks')).toBe(0);
+    expect(browser.errors).toEqual([]);
+  });
+});

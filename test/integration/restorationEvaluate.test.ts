@@ -1,0 +1,176 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bench } from '../../src/cli/bench.js';
+import { type EvaluateFlags, evaluate } from '../../src/cli/evaluate.js';
+import { restore } from '../../src/cli/restore.js';
+import { CallCodec } from '../../src/evaluation/CallCodec.js';
+import { scaleFilter } from '../../src/restoration/filters.js';
+import { VideoFileReader } from '../../src/restoration/VideoFileReader.js';
+import { createVideoFileWriter } from '../../src/restoration/VideoFileWriter.js';
+import { naturalClip, realClip } from '../support/naturalClip.js';
+import { inspect, psnrY } from '../support/videoFiles.js';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'vireo-evaluate-'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const flags: EvaluateFlags = {
+  codec: 'vp8',
+  uplinkHeight: '180',
+  bitrate: [120_000],
+  blur: 0,
+  loss: 0,
+  references: 'off',
+  against: ['bilinear', 'bicubic', 'lanczos'],
+  seconds: 0.4,
+  model: 'sr1-lite',
+  provider: 'cpu',
+  threads: 0,
+};
+
+/** The first frames of a clip as a call at 180 lines would show them. */
+async function callVideo(reference: string, name: string, frames: number): Promise<string> {
+  const reader = await VideoFileReader.open(reference);
+  const { timeBase, frameRate } = reader.info;
+  const path = join(folder, name);
+  const shrink = scaleFilter({ width: 320, height: 180 }, 'bicubic');
+  const size = { width: 320, height: 180 };
+  const codec = await CallCodec.create({
+    codec: 'vp8',
+    ...size,
+    fps: frameRate,
+    bitrateBps: 200_000,
+    lossPercent: 0,
+  });
+  const writer = createVideoFileWriter(path, { timeBase, frameRate, audio: null });
+  for (let index = 0; index < frames; index++) {
+    const frame = await reader.next();
+    if (frame === null) break;
+    const small = await shrink.apply(frame);
+    await codec.send(small);
+    const shown = codec.receive();
+    if (shown !== undefined) await writer.write(shown);
+    for (const used of [frame, small, shown]) used?.free();
+  }
+  await writer.finish();
+  codec.close();
+  shrink.close();
+  await reader.close();
+  return path;
+}
+
+describe('restoration with the bundled models', () => {
+  it.each(['sr1', 'sr1-lite'])(
+    '%s beats bilinear on real footage, through vireo restore to y4m',
+    async (model) => {
+      const reference = await realClip('sam2-04_coffee.mp4');
+      const input = await callVideo(reference, 'call.y4m', 12);
+      const output = join(folder, `${model}.y4m`);
+      const report = await restore(input, output, {
+        task: 'auto',
+        height: 720,
+        model,
+        provider: 'cpu',
+        threads: 0,
+      });
+      expect(report).toMatchObject({ frames: 12, model, output: { width: 1280, height: 720 } });
+      expect((await inspect(output)).frames).toBe(12);
+      expect(await psnrY(output, reference)).toBeGreaterThan(
+        (await psnrY(input, reference, 'bilinear')) + 0.1,
+      );
+    },
+  );
+});
+
+describe('vireo evaluate', () => {
+  it('measures every method at every bitrate and sums up', async () => {
+    const clip = await realClip('sam2-04_coffee.mp4');
+    const report = await evaluate([clip], { ...flags, bitrate: [60_000, 240_000] });
+    const methods = ['vireo', 'bilinear', 'bicubic', 'lanczos'];
+    expect(report.rows.map((row) => `${row.bitrate} ${row.method}`)).toEqual(
+      [60_000, 240_000].flatMap((bitrate) => methods.map((method) => `${bitrate} ${method}`)),
+    );
+    for (const row of report.rows) {
+      expect(row).toMatchObject({ codec: 'vp8', uplinkHeight: 180, warpError: null });
+      expect(row.psnrY).toBeGreaterThan(20);
+      expect(row.ssimY).toBeGreaterThan(0.5);
+      expect(row.ssimY).toBeLessThan(1);
+      expect(row.actualBitrate).toBeGreaterThan(10_000);
+      expect(row.msPerFrame).toBeGreaterThan(0);
+    }
+    const at = (method: string, bitrate: number) =>
+      report.rows.find((row) => row.method === method && row.bitrate === bitrate)?.psnrY ?? 0;
+    expect(at('vireo', 240_000)).toBeGreaterThan(at('bilinear', 240_000));
+    expect(at('bilinear', 240_000)).toBeGreaterThan(at('bilinear', 60_000));
+    expect(report.summary).toHaveLength(8);
+    expect(Object.keys(report.bdRate)).toEqual(['vireo vs bilinear', 'vireo vs bicubic', 'vireo vs lanczos']);
+    expect(report.bdRate['vireo vs bilinear']).toBeLessThan(0);
+  });
+
+  it('gives the same figures every time', async () => {
+    const clip = await naturalClip({ seconds: 0.5 });
+    const quick = { ...flags, seconds: 0.2 };
+    const figures = async () => (await evaluate([clip], quick)).rows.map(({ msPerFrame: _, ...row }) => row);
+    expect(await figures()).toEqual(await figures());
+  });
+
+  it.each(['h264', 'av1'] as const)('degrades with %s', async (codec) => {
+    const clip = await naturalClip({ seconds: 0.5 });
+    const { rows } = await evaluate([clip], { ...flags, codec, seconds: 0.3, against: ['bicubic'] });
+    expect(rows.map((row) => row.method)).toEqual(['vireo', 'bicubic']);
+    expect(rows[0]?.psnrY).toBeGreaterThan(20);
+  });
+
+  it('compares clips of fewer than 720 lines at their own size, and names those it cannot divide', async () => {
+    const small = await naturalClip({ width: 352, height: 288, seconds: 0.2 });
+    const { rows } = await evaluate([small], { ...flags, uplinkHeight: '360', against: ['bicubic'] });
+    expect(rows[0]).toMatchObject({ uplinkHeight: 360, method: 'vireo' });
+    const odd = await naturalClip({ width: 352, height: 292, seconds: 0.1 });
+    await expect(evaluate([odd], flags)).rejects.toThrow(/REF .*is 352x292: .*multiple of 8/);
+  });
+
+  it('loses packets: quality falls, and always by the same', async () => {
+    const clip = await naturalClip({ seconds: 1 });
+    const run = async (loss: number) => {
+      const { rows } = await evaluate([clip], { ...flags, seconds: 1, loss, against: ['bicubic'] });
+      return rows.find((row) => row.method === 'bicubic')?.psnrY ?? 0;
+    };
+    const [clean, lossy] = [await run(0), await run(20)];
+    expect(lossy).toBeLessThan(clean);
+  });
+
+  it('refuses, by the flag, what no model here does', async () => {
+    const clip = await naturalClip({ seconds: 0.1, width: 352, height: 288 });
+    await expect(evaluate([clip], { ...flags, references: 'on' })).rejects.toThrow(/--references on: model/);
+    await expect(evaluate([clip], { ...flags, uplinkHeight: '720' })).rejects.toThrow(
+      /--uplink-height 720: model/,
+    );
+    await expect(evaluate(['/nowhere.mp4'], flags)).rejects.toThrow(/\/nowhere\.mp4 cannot be read/);
+  });
+});
+
+describe('vireo bench', () => {
+  it('times every step of the ladder at both sizes and leaves nothing behind', async () => {
+    const report = await bench({ provider: 'cpu', frames: 3, threads: 0 });
+    expect(report.provider).toBe('cpu');
+    expect(report.results.map((result) => [result.model, result.input.height])).toEqual([
+      ['sr1', 180],
+      ['sr1-lite', 180],
+      ['sr1', 360],
+      ['sr1-lite', 360],
+    ]);
+    for (const result of report.results) {
+      expect(result.output).toEqual({ width: 1280, height: 720 });
+      expect(result.sustainedFps).toBeGreaterThan(0);
+      const { decode, restore: inference, encode, overhead } = result.stageMs;
+      for (const stage of [decode, inference, encode, overhead, result.addedLatencyMs]) {
+        expect(stage.p50).toBeGreaterThan(0);
+        expect(stage.p95).toBeGreaterThanOrEqual(stage.p50);
+      }
+    }
+  });
+});
