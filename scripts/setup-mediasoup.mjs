@@ -9,7 +9,7 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import {
-  buildRecipeHash,
+  BUILD_RECIPE,
   buildWorker,
   installPackages,
   libraryVersions,
@@ -45,7 +45,8 @@ const LEFTOVER_MS = 24 * HOUR_MS;
 const INTERRUPTED = 'the setup was interrupted';
 
 /** @typedef {keyof typeof RETRY_AFTER_MS} Step */
-/** @typedef {{at: number, reason: string, recipe: string}} Failure */
+/** @typedef {{at: number, reason: string, recipe: number}} Failure */
+/** @typedef {{status: 'downloaded' | 'built', reason: string, mediasoup: string, recipe: number, at: string}} Origin */
 /** @typedef {{version: string, repository: {url: string}}} MediasoupPackage */
 
 /**
@@ -126,7 +127,6 @@ class WorkerSetup {
     this.startedAt = startedAt;
     this.say = options.say ?? (() => {});
     this.tempFile = join(this.folder, `.new-${process.pid}-${startedAt}`);
-    this.recipe = buildRecipeHash();
     /** @type {string[]} */
     this.reasons = [];
     this.reasonsSaid = 0;
@@ -136,6 +136,8 @@ class WorkerSetup {
   async run() {
     const { mediasoup, path } = this;
     await this.removeLeftovers();
+    // The relay takes whatever worker it finds in the cache.
+    if (isOutdated(await readOrigin(path))) await rm(path, { force: true });
     // Another process may have filled the cache while this one waited for the lock.
     const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: 0 }));
     if (!this.options.rebuild || mtimeMs > this.startedAt) {
@@ -263,9 +265,13 @@ class WorkerSetup {
    * @returns {Promise<SetupResult>}
    */
   async keep(status, reason) {
+    const at = new Date().toISOString();
+    /** @type {Origin} */
+    const origin = { status, reason, mediasoup: this.mediasoup.version, recipe: BUILD_RECIPE, at };
+    // In this order no one ever finds a worker beside another one's origin.
+    await rm(this.path, { force: true });
+    await writeFile(originFile(this.path), `${JSON.stringify(origin, null, 2)}\n`);
     await rename(this.tempFile, this.path);
-    const origin = { status, reason, mediasoup: this.mediasoup.version, at: new Date().toISOString() };
-    await writeFile(join(this.folder, 'origin.json'), `${JSON.stringify(origin, null, 2)}\n`);
     await rm(this.failuresFile, { force: true });
     return { status, path: this.path, reason };
   }
@@ -309,7 +315,7 @@ class WorkerSetup {
   async remember(step, begin, reason) {
     const now = Date.now();
     if (now - begin < WORTH_REMEMBERING_MS) return;
-    const failures = { ...(await this.failures()), [step]: { at: now, reason, recipe: this.recipe } };
+    const failures = { ...(await this.failures()), [step]: { at: now, reason, recipe: BUILD_RECIPE } };
     await writeFile(this.failuresFile, `${JSON.stringify(failures, null, 2)}\n`);
   }
 
@@ -319,7 +325,7 @@ class WorkerSetup {
    */
   async earlierFailure(step) {
     const failure = (await this.failures())[step];
-    if (!failure || failure.recipe !== this.recipe) return null;
+    if (!failure || failure.recipe !== BUILD_RECIPE) return null;
     const ageMs = Date.now() - failure.at;
     const isTooOld = ageMs > RETRY_AFTER_MS[step];
     const isBeforeThisRun = failure.at < this.startedAt;
@@ -350,19 +356,43 @@ async function useCached(path, version, say) {
   } catch {
     return null;
   }
+  const origin = await readOrigin(path);
+  if (isOutdated(origin)) {
+    say(`the cached worker ${path} was built in a way that has been mended since`);
+    return null;
+  }
   const failure = await whyWorkerFails(path, version);
   if (failure) {
     say(`the cached worker ${path} does not run: ${failure}`);
     return null;
   }
-  const origin = await readFile(join(dirname(path), 'origin.json'), 'utf8')
-    .then(JSON.parse)
-    .catch(() => null);
   return {
     status: 'cached',
     path,
     reason: origin ? `${origin.reason} on ${origin.at}` : 'found in the cache',
   };
+}
+
+/** @param {string} path the cached worker */
+function originFile(path) {
+  return join(dirname(path), 'origin.json');
+}
+
+/**
+ * @param {string} path the cached worker
+ * @returns {Promise<Origin | null>}
+ */
+async function readOrigin(path) {
+  try {
+    return JSON.parse(await readFile(originFile(path), 'utf8'));
+  } catch {
+    return null;
+  }
+}
+
+/** @param {Origin | null} origin */
+function isOutdated(origin) {
+  return origin?.status === 'built' && !(origin.recipe >= BUILD_RECIPE);
 }
 
 /** @returns {{dir: string, package: MediasoupPackage} | null} */

@@ -1,6 +1,6 @@
 """Quick evaluation of an exported package on the test clips: PSNR-Y and SSIM-Y against bilinear and bicubic.
 
-Usage: evaluate.py --data DIR --package models/sr1 [--frames 90] [--every 3] [--clips A,B] [--codec vp8] [--cache DIR]
+Usage: evaluate.py --data DIR --package models/sr1 [--frames 60] [--every 4] [--clips A,B] [--codec vp8] [--cache DIR]
 Writes evaluation.json into the package (or --out). The clips are degraded once and kept in the cache.
 """
 import argparse
@@ -99,8 +99,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--package", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=90)
-    parser.add_argument("--every", type=int, default=3, help="judge every n-th frame")
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--every", type=int, default=4, help="judge every n-th frame")
     parser.add_argument("--codec", choices=["vp8", "h264"], default="vp8")
     parser.add_argument("--clips", default=",".join(CLIPS))
     parser.add_argument("--threads", type=int, default=2)

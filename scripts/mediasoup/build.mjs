@@ -1,10 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { accessSync, constants, createWriteStream, readdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, createWriteStream } from 'node:fs';
 import { copyFile, cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, freemem, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+/** Raised whenever a worker built before must not be used any more, so that it is built anew. */
+export const BUILD_RECIPE = 2;
 
 const STAND_INS = fileURLToPath(new URL('subprojects/', import.meta.url));
 /** A command that says nothing for this long is taken to hang. */
@@ -80,21 +82,6 @@ export async function installPackages(packages, logFile) {
   }
 }
 
-/** @returns {string} changes whenever the way of building does */
-export function buildRecipeHash() {
-  const hash = createHash('sha256');
-  hash.update(readFileSync(fileURLToPath(import.meta.url)));
-  for (const file of standInFiles()) hash.update(file).update(readFileSync(join(STAND_INS, file)));
-  return hash.digest('hex').slice(0, 16);
-}
-
-function standInFiles() {
-  return readdirSync(STAND_INS, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name).slice(STAND_INS.length))
-    .sort();
-}
-
 /**
  * Builds the worker from mediasoup's npm package against the system's libraries, in a temporary folder.
  *
@@ -117,6 +104,7 @@ export async function buildWorker({ mediasoupDir, outFile, logFile, say, signal 
     const buildDir = join(workDir, 'build');
     await cp(join(mediasoupDir, 'worker'), sourceDir, { recursive: true });
     await useSystemLibraries(sourceDir);
+    await mendBioCallback(sourceDir);
 
     const options = { logFile, signal, env: { LC_ALL: 'C' } };
     say('configuring with meson');
@@ -149,6 +137,18 @@ async function useSystemLibraries(sourceDir) {
   const options = /(subproject\(\s*'[^']+',)\s*default_options: *\[[^\]]*\],?/g;
   await edit(join(sourceDir, 'meson.build'), options, '$1');
   await edit(join(sourceDir, 'deps', 'libwebrtc', 'meson.build'), options, '$1');
+}
+
+/**
+ * The worker watches a BIO through a callback that answers every control request with 1. An OpenSSL with
+ * kernel TLS, as Debian's, thus takes it that the kernel encrypts on that BIO, allocates no buffer to
+ * write to, and crashes in the first DTLS handshake.
+ *
+ * @param {string} sourceDir
+ */
+async function mendBioCallback(sourceDir) {
+  const file = join(sourceDir, 'src', 'RTC', 'DtlsTransport.cpp');
+  await edit(file, /\(operationType == BIO_CB_RETURN\)/, '(operationType & BIO_CB_RETURN)');
 }
 
 /**

@@ -53,9 +53,14 @@ export async function main(argv: readonly string[]): Promise<void> {
       return;
     }
     const message = error instanceof Error ? error.message : String(error);
-    process.stderr.write(`vireo: ${message.replace(/\s*\n\s*/g, ' ').trim()}\n`);
+    process.stderr.write(reasonLine(message));
     process.exitCode = 1;
   }
+}
+
+/** Errors are one line, whatever they were made of. */
+function reasonLine(text: string): string {
+  return `vireo: ${text.replace(/\s*\n\s*/g, ' ').trim()}\n`;
 }
 
 async function createProgram(args: readonly string[]): Promise<Command> {
@@ -63,6 +68,7 @@ async function createProgram(args: readonly string[]): Promise<Command> {
     .description('A self-hosted WebRTC relay that restores the video it forwards.')
     .version(readVersion(), '-V, --version')
     .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ outputError: (text, write) => write(reasonLine(text.replace(/^error: /, ''))) })
     .exitOverride();
   const wanted = args.find((arg) => !arg.startsWith('-') && arg !== 'help');
   for (const { name, summary, load } of SUBCOMMANDS) {

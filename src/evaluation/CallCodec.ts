@@ -14,6 +14,9 @@ import {
 import { VireoError } from '../errors.js';
 import { check, decodeInto, encodeInto } from '../restoration/ffmpeg.js';
 
+// SVT-AV1 prints its settings to stderr unless told to report errors only.
+process.env.SVT_LOG ??= '1';
+
 export const CALL_CODECS = ['vp8', 'h264', 'av1'] as const;
 export type CallCodecName = (typeof CALL_CODECS)[number];
 

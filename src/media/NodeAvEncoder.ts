@@ -3,12 +3,12 @@ import {
   AV_PICTURE_TYPE_NONE,
   AV_PIX_FMT_YUV420P,
   AVCOL_RANGE_MPEG,
-  type FFEncoderCodec,
 } from 'node-av/constants';
-import { Codec, type CodecContext, Frame, Packet, Rational } from 'node-av/lib';
+import { Frame, Packet } from 'node-av/lib';
 import { VireoError } from '../errors.js';
 import { ENCODER_PROFILES, type EncoderProfile } from './encoderProfiles.js';
-import { AV_TIME_BASE_90K, ffmpegReason, openCodec } from './ffmpeg.js';
+import { AV_TIME_BASE_90K, ffmpegReason } from './ffmpeg.js';
+import { MIN_BITRATE_BPS, OpenEncoder } from './OpenEncoder.js';
 import { PictureScaler } from './PictureScaler.js';
 import {
   type EncodedPicture,
@@ -39,12 +39,10 @@ export interface EncoderAvailability {
 const REOPEN_SHARE = 0.2;
 /** … and not more often than this. */
 const REOPEN_INTERVAL_S = 3;
-const MIN_BITRATE_BPS = 20_000;
 /** No pause or jump of the timestamps is longer than this to the rate control. */
 const MAX_STEP_90K = AV_TIME_BASE_90K;
-
-/** Encoders that failed here once; not tried again in this process. */
-const failed = new Map<string, string>();
+/** An encoder that keeps more pictures back than this is not one for calls. */
+const MAX_INSIDE = 16;
 
 /** Opens the best encoder that works here; rejects with `unsupported` when none does. */
 export async function createVideoEncoder(options: CreateVideoEncoderOptions): Promise<VideoEncoder> {
@@ -53,10 +51,9 @@ export async function createVideoEncoder(options: CreateVideoEncoderOptions): Pr
   for (const profile of ENCODER_PROFILES) {
     if (profile.codec !== codec || (profile.hardware && !hardware)) continue;
     if (encoderName !== undefined && profile.encoderName !== encoderName) continue;
-    const note = profile.hardware ? failed.get(profile.encoderName) : undefined;
-    const opened = note ?? (await openWith(profile, options));
+    const note = profile.hardware ? await reasonAgainst(profile) : null;
+    const opened = note ?? (await OpenEncoder.create(profile, options));
     if (typeof opened !== 'string') return new NodeAvEncoder(profile, options, opened);
-    if (profile.hardware) failed.set(profile.encoderName, opened);
     notes.push(`${profile.encoderName}: ${opened}`);
   }
   const wanted = encoderName === undefined ? codec : `${codec} (${encoderName})`;
@@ -66,73 +63,46 @@ export async function createVideoEncoder(options: CreateVideoEncoderOptions): Pr
   );
 }
 
-let availability: Promise<EncoderAvailability[]> | null = null;
-
-/** Opens every known encoder once, in order of preference; for `vireo doctor`. Cached for the process. */
-export function availableEncoders(): Promise<EncoderAvailability[]> {
-  availability ??= probe();
-  return availability;
-}
-
-async function probe(): Promise<EncoderAvailability[]> {
+/** Tries every known encoder once, in order of preference; for `vireo doctor`. Cached for the process. */
+export async function availableEncoders(): Promise<EncoderAvailability[]> {
   const found: EncoderAvailability[] = [];
   for (const profile of ENCODER_PROFILES) {
     const { codec, encoderName, hardware } = profile;
-    const opened = await openWith(profile, {
-      codec,
-      width: 640,
-      height: 360,
-      bitrateBps: 500_000,
-      fps: 30,
-      threads: 1,
-    });
-    const note = typeof opened === 'string' ? opened : null;
-    if (typeof opened !== 'string') await closeContext(opened);
-    else if (hardware) failed.set(encoderName, opened);
+    const note = await reasonAgainst(profile);
     found.push({ codec, encoderName, hardware, available: note === null, note });
   }
   return found;
 }
 
-function applyBitrate(context: CodecContext, profile: EncoderProfile, bitrateBps: number): void {
-  const rate = BigInt(bitrateBps);
-  context.bitRate = rate;
-  context.rcMaxRate = rate;
-  if (profile.constantBitrate) context.rcMinRate = rate;
-  context.rcBufferSize = Math.round(bitrateBps * profile.bufferS);
+const trials = new Map<string, Promise<string | null>>();
+
+/** Null when the encoder works here. Tried once a process: devices do not come and go. */
+function reasonAgainst(profile: EncoderProfile): Promise<string | null> {
+  let trial = trials.get(profile.encoderName);
+  if (!trial) {
+    trial = tryOut(profile);
+    trials.set(profile.encoderName, trial);
+  }
+  return trial;
 }
 
-async function openWith(
-  profile: EncoderProfile,
-  options: VideoEncoderOptions,
-): Promise<CodecContext | string> {
-  const codec = Codec.findEncoderByName(profile.encoderName as FFEncoderCodec);
-  if (!codec) return 'not in this FFmpeg';
-  const configure = (context: CodecContext): void => {
-    context.width = options.width;
-    context.height = options.height;
-    context.pixelFormat = profile.pixelFormat;
-    context.colorRange = AVCOL_RANGE_MPEG;
-    context.timeBase = new Rational(1, AV_TIME_BASE_90K);
-    context.framerate = new Rational(Math.round(options.fps * 1000), 1000);
-    context.gopSize = 1_000_000;
-    context.maxBFrames = 0;
-    context.threadCount = Math.max(1, Math.min(options.threads, profile.maxThreads));
-    applyBitrate(context, profile, Math.max(MIN_BITRATE_BPS, Math.round(options.bitrateBps)));
-  };
-  return openCodec(codec, configure, profile.options(options));
-}
-
-/** SVT-AV1 wants to be told that the stream is over, or complains and leaks. */
-async function closeContext(context: CodecContext): Promise<void> {
+/** Drivers may open and then fail, or keep a picture back: only a picture that comes out at once counts. */
+async function tryOut(profile: EncoderProfile): Promise<string | null> {
+  const { codec } = profile;
+  const [width, height] = [640, 360];
+  const options = { codec, width, height, bitrateBps: 500_000, fps: 30, threads: 1 };
+  const opened = await OpenEncoder.create(profile, options);
+  if (typeof opened === 'string') return opened;
+  const encoder = new NodeAvEncoder(profile, options, opened);
   try {
-    if ((await context.sendFrame(null)) >= 0) {
-      using packet = new Packet();
-      packet.alloc();
-      while ((await context.receivePacket(packet)) >= 0) packet.unref();
-    }
+    const buffer = new ArrayBuffer(i420ByteLength(width, height));
+    const picture = { buffer, width, height, rtpTimestamp90k: 0, fullRange: false };
+    const encoded = await encoder.encode(picture, { keyFrame: false });
+    return encoded?.keyFrame ? null : 'does not give the first picture back at once, as a key frame';
+  } catch (error) {
+    return VireoError.from(error).message;
   } finally {
-    context.freeContext();
+    encoder.close();
   }
 }
 
@@ -141,7 +111,7 @@ class NodeAvEncoder implements VideoEncoder {
   readonly encoderName: string;
   readonly #profile: EncoderProfile;
   readonly #options: VideoEncoderOptions;
-  #context: CodecContext;
+  #encoder: OpenEncoder;
   readonly #frame = new Frame();
   readonly #packet = new Packet();
   readonly #scaler = new PictureScaler();
@@ -156,12 +126,12 @@ class NodeAvEncoder implements VideoEncoder {
   #closed = false;
   #freed = false;
 
-  constructor(profile: EncoderProfile, options: VideoEncoderOptions, context: CodecContext) {
+  constructor(profile: EncoderProfile, options: VideoEncoderOptions, encoder: OpenEncoder) {
     this.codec = profile.codec;
     this.encoderName = profile.encoderName;
     this.#profile = profile;
     this.#options = options;
-    this.#context = context;
+    this.#encoder = encoder;
     this.#bitrateBps = options.bitrateBps;
     this.#openBitrateBps = options.bitrateBps;
     this.#frame.alloc();
@@ -211,21 +181,24 @@ class NodeAvEncoder implements VideoEncoder {
   async #followBitrate(): Promise<void> {
     if (this.#bitrateBps === this.#openBitrateBps) return;
     if (this.#profile.liveBitrate) {
-      applyBitrate(this.#context, this.#profile, this.#bitrateBps);
+      this.#encoder.setBitrate(this.#bitrateBps);
       this.#openBitrateBps = this.#bitrateBps;
       return;
     }
     const share = Math.abs(this.#bitrateBps - this.#openBitrateBps) / this.#openBitrateBps;
     if (share <= REOPEN_SHARE || this.#framesSinceOpen < REOPEN_INTERVAL_S * this.#options.fps) return;
-    const opened = await openWith(this.#profile, { ...this.#options, bitrateBps: this.#bitrateBps });
+    const opened = await OpenEncoder.create(this.#profile, {
+      ...this.#options,
+      bitrateBps: this.#bitrateBps,
+    });
     // A hardware encoder may be out of sessions: the one that is open still works.
     this.#framesSinceOpen = 0;
     if (typeof opened === 'string') return;
-    const before = this.#context;
-    this.#context = opened;
+    const before = this.#encoder;
+    this.#encoder = opened;
     this.#openBitrateBps = this.#bitrateBps;
     this.#inside.clear();
-    await closeContext(before);
+    await before.close();
   }
 
   /** The one copy of the picture; made while the encoder holds no reference to the frame's memory. */
@@ -247,22 +220,23 @@ class NodeAvEncoder implements VideoEncoder {
   }
 
   async #encode(rtpTimestamp90k: number, keyFrame: boolean): Promise<EncodedPicture | null> {
-    const frame = this.#frame;
+    const frame = (await this.#encoder.surfaces?.upload(this.#frame)) ?? this.#frame;
     const step = this.#lastTimestamp90k === null ? 1 : rtpTimestamp90k - this.#lastTimestamp90k;
     this.#lastTimestamp90k = rtpTimestamp90k;
     this.#pts += Math.min(Math.max(step, 1), MAX_STEP_90K);
     frame.pts = BigInt(this.#pts);
     frame.pictType = keyFrame ? AV_PICTURE_TYPE_I : AV_PICTURE_TYPE_NONE;
+    if (this.#inside.size >= MAX_INSIDE) this.#inside.clear();
     this.#inside.set(frame.pts, rtpTimestamp90k);
     this.#framesSinceOpen += 1;
-    const sent = await this.#context.sendFrame(frame);
+    const sent = await this.#encoder.context.sendFrame(frame);
     if (sent < 0) throw this.#failure(sent);
     return this.#receive();
   }
 
   async #receive(): Promise<EncodedPicture | null> {
     const packet = this.#packet;
-    const received = await this.#context.receivePacket(packet);
+    const received = await this.#encoder.context.receivePacket(packet);
     if (received < 0) return null;
     const { pts } = packet;
     const rtpTimestamp90k = this.#inside.get(pts) ?? this.#lastTimestamp90k ?? 0;
@@ -283,6 +257,6 @@ class NodeAvEncoder implements VideoEncoder {
     this.#scaler.close();
     this.#frame.free();
     this.#packet.free();
-    void closeContext(this.#context).catch(() => {});
+    void this.#encoder.close().catch(() => {});
   }
 }

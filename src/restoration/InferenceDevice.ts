@@ -2,6 +2,7 @@
  * The main thread's end of an inference Worker: streams, a queue that lets their blocks take turns, and what
  * happens when the Worker dies.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { inferenceWorkerEntryUrl } from '../entrypoints.js';
 import { VireoError } from '../errors.js';
@@ -15,7 +16,7 @@ import {
   type WorkerSettings,
 } from './inferenceProtocol.js';
 import type { Variant } from './manifest.js';
-import { chooseProvider, type ProbeRequest } from './providers.js';
+import { chooseProvider, trialOf } from './providers.js';
 import type { DeviceOptions, InferenceDevice, ProviderName, RestorationStream } from './types.js';
 import { WorkerStream } from './WorkerStream.js';
 
@@ -56,19 +57,6 @@ export async function createInferenceDevice(options: DeviceOptions): Promise<Inf
       ? { provider: 'cpu' as const, notes: [] }
       : await chooseProvider(options.provider, trial);
   return await WorkerDevice.create(options, provider, notes);
-}
-
-/** What the providers are tried with: the top of the ladder at the first size to warm up. */
-function trialOf(options: DeviceOptions): Omit<ProbeRequest, 'provider'> | undefined {
-  const model = options.packages[0];
-  const variant = model?.manifest.variants[0];
-  if (model === undefined || variant === undefined) return undefined;
-  for (const size of options.warmUpSizes) {
-    const variantIndex = model.manifest.variants.findIndex((candidate) => candidate.scale === size.scale);
-    if (variantIndex < 0) continue;
-    return { threads: options.threads, model, variantIndex, width: size.width, height: size.height };
-  }
-  return { threads: options.threads, model, variantIndex: 0, width: 320, height: 192 };
 }
 
 export class WorkerDevice implements InferenceDevice {
@@ -178,14 +166,15 @@ export class WorkerDevice implements InferenceDevice {
   }
 
   async #end(): Promise<void> {
-    const exited = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
+    const gone = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
     this.#rejectAll(new VireoError('unavailable', 'the inference device is closed'));
     if (this.#worker.threadId === -1) return;
     // A graceful end first: terminating a thread inside native code can take the process with it.
     this.#post({ type: 'exit' });
-    const timer = setTimeout(() => void this.#worker.terminate(), EXIT_TIMEOUT_MS);
-    await exited;
-    clearTimeout(timer);
+    const patience = () => delay(EXIT_TIMEOUT_MS, undefined, { ref: false });
+    await Promise.race([gone, patience().then(() => void this.#worker.terminate())]);
+    await Promise.race([gone, patience()]);
+    this.#worker.unref();
   }
 
   #run(job: Omit<Job, 'resolve' | 'reject'>): Promise<RunReply> {
@@ -280,6 +269,8 @@ export class WorkerDevice implements InferenceDevice {
     this.#failure = new VireoError('unavailable', message);
     this.#ready.reject(this.#failure);
     this.#rejectAll(this.#failure);
+    // Not on its exit: a thread that hangs in native code may never get there.
+    this.#resolveExited(this.#failure);
     void this.#worker.terminate();
   }
 

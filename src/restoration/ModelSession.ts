@@ -216,7 +216,7 @@ function sessionOptions(provider: ProviderName, threads: number): InferenceSessi
     executionMode: 'sequential',
     intraOpNumThreads: threads > 0 ? threads : availableParallelism(),
     interOpNumThreads: 1,
-    logSeverityLevel: 3,
+    logSeverityLevel: 4,
     // Idle sessions must not burn the cores that decode and encode.
     extra: { session: { intra_op: { allow_spinning: '0' } } },
   };
@@ -294,5 +294,9 @@ export function resolveDimension(dim: number | string, width: number, height: nu
 
 function oneLine(thrown: unknown): string {
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return message.replaceAll(/\s+/g, ' ').slice(0, 400);
+  // Past the place in onnxruntime's source where a condition failed.
+  return message
+    .replaceAll(/\s+/g, ' ')
+    .replace(/^\/onnxruntime_src\/.* was false\. /, '')
+    .slice(0, 400);
 }

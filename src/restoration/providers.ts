@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import type { InferenceSession } from 'onnxruntime-node';
 import { inferenceWorkerEntryUrl } from '../entrypoints.js';
 import { VireoError } from '../errors.js';
-import type { ModelPackage, ProviderName } from './types.js';
+import type { DeviceOptions, ModelPackage, ProviderName } from './types.js';
 
 /** Order of `auto`. TensorRT builds engines for minutes, so it is only taken when asked for. */
 export const AUTO_ORDER: readonly ProviderName[] = ['cuda', 'webgpu', 'cpu'];
@@ -46,6 +46,19 @@ export function executionProviders(provider: ProviderName): InferenceSession.Exe
     case 'tensorrt':
       return ['tensorrt', 'cuda', 'cpu'];
   }
+}
+
+/** What the providers are tried with: the top of the ladder at the first size to warm up. */
+export function trialOf(options: DeviceOptions): Omit<ProbeRequest, 'provider'> | undefined {
+  const model = options.packages[0];
+  const variant = model?.manifest.variants[0];
+  if (model === undefined || variant === undefined) return undefined;
+  for (const size of options.warmUpSizes) {
+    const variantIndex = model.manifest.variants.findIndex((candidate) => candidate.scale === size.scale);
+    if (variantIndex < 0) continue;
+    return { threads: options.threads, model, variantIndex, width: size.width, height: size.height };
+  }
+  return { threads: options.threads, model, variantIndex: 0, width: 320, height: 192 };
 }
 
 type Probe = (request: ProbeRequest) => Promise<ProbeReply>;

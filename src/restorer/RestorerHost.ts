@@ -10,8 +10,9 @@ import { CostModel } from './CostModel.js';
 import { DeviceGate } from './DeviceGate.js';
 import { type FromChild, isPermanent, type ToChild } from './ipc.js';
 import { ModelChoice } from './ModelChoice.js';
+import type { PipelineContext } from './PipelineContext.js';
 import { Scheduler } from './Scheduler.js';
-import { type PipelineContext, TrackPipeline } from './TrackPipeline.js';
+import { TrackPipeline } from './TrackPipeline.js';
 import type { RestorerOptions, RestoreTrackOptions, VideoCodec } from './types.js';
 
 /** Capacity is shared out this often; a stall is noticed within it. */

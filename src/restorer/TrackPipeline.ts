@@ -1,57 +1,25 @@
 import type { Logger } from '../log.js';
-import type { CountingVideoDecoder } from '../media/NodeAvDecoder.js';
 import { isRtcp, parseRtcp } from '../media/Rtcp.js';
 import { RtpVideoReceiver, type SenderClock } from '../media/RtpVideoReceiver.js';
 import { RtpVideoSender } from '../media/RtpVideoSender.js';
-import type {
-  DecodedPicture,
-  EncodedFrame,
-  EncodedPicture,
-  VideoCodec,
-  VideoEncoder,
-  VideoEncoderOptions,
-} from '../media/types.js';
-import type { FitResult } from '../restoration/fit.js';
-import type { InferenceDevice } from '../restoration/types.js';
+import type { DecodedPicture, EncodedFrame, EncodedPicture } from '../media/types.js';
 import { BitrateController } from './BitrateController.js';
-import type { CostModel } from './CostModel.js';
 import { DeadlineTimer } from './DeadlineTimer.js';
 import { DecodeStage } from './DecodeStage.js';
-import type { DeviceGate } from './DeviceGate.js';
 import { EncodeStage } from './EncodeStage.js';
 import { discard, type FrameTimes } from './frames.js';
 import type { LadderDecision, ModelLevel } from './LoadLadder.js';
-import type { ModelChoice } from './ModelChoice.js';
+import type { PipelineContext } from './PipelineContext.js';
 import { RestoreStage } from './RestoreStage.js';
 import { blankReport } from './reports.js';
 import type { ScheduledTrack, TrackLoad } from './Scheduler.js';
+import { TrackCondition } from './TrackCondition.js';
 import { TrackMeters } from './TrackMeters.js';
 import { TrackSocket } from './TrackSocket.js';
-import type { NotRestoredReason, RestorationLevel, RestoreTrackOptions, TrackReport } from './types.js';
+import type { NotRestoredReason, RestorationLevel, RestoreTrackOptions } from './types.js';
 
-/** What all tracks of a child share, and how a track tells what became of it. */
-export interface PipelineContext {
-  device: Pick<InferenceDevice, 'openStream' | 'provider'>;
-  models: ModelChoice;
-  gate: DeviceGate;
-  costs: CostModel;
-  encoderThreads: number;
-  logger: Logger;
-  createDecoder: (codec: VideoCodec) => Promise<CountingVideoDecoder>;
-  createEncoder: (options: VideoEncoderOptions) => Promise<VideoEncoder>;
-  onReport: (report: TrackReport) => void;
-  /** The first restored frame was sent. */
-  onStarted: (trackId: string) => void;
-  /** The track wants more or less of the device than before: plan again now. */
-  onDemandChanged: () => void;
-}
-
-/** Longer than a slow screen share's pause between frames. */
-const NO_INPUT_MS = 5_000;
 /** A gap after which what the model remembers is another scene. */
 const STATE_GAP_90K = 90_000;
-const FIRST_RETRY_MS = 5_000;
-const LAST_RETRY_MS = 120_000;
 /** Frames between encoder and socket; more are not in flight by any means. */
 const MAX_IN_FLIGHT = 64;
 const DEFAULT_FPS = 30;
@@ -76,24 +44,14 @@ export class TrackPipeline implements ScheduledTrack {
   readonly #bitrate: BitrateController;
   readonly #timer: DeadlineTimer;
   readonly #meters = new TrackMeters();
+  readonly #condition = new TrackCondition(performance.now());
   readonly #inFlight = new Map<number, FrameTimes>();
 
   #priority: number;
-  #admitted = true;
-  #decision: LadderDecision = { level: 'original', frameRatio: 1, demand: 0 };
-  /** Size of the pictures that come in, and what that means; null before the first. */
-  #input: { width: number; height: number; fit: FitResult } | null = null;
   #inputChanged = false;
   #output = { width: 0, height: 0, model: null as string | null };
-  /** Restored frames have been leaving since the track last came from the original. */
-  #flowing = false;
   #started = false;
-  #unsupported = false;
-  #failedUntilMs = 0;
-  #retryMs = FIRST_RETRY_MS;
   #keepCredit = 0;
-  #lastInputAtMs = performance.now();
-  #everReceived = false;
   #lastRtp90k: number | null = null;
   #senderClock: SenderClock | null = null;
   #reported: { level: RestorationLevel; reason: NotRestoredReason | null } = {
@@ -155,7 +113,7 @@ export class TrackPipeline implements ScheduledTrack {
       costs: context.costs,
       logger,
       onRestored: (restored, model) => {
-        this.#retryMs = FIRST_RETRY_MS;
+        this.#condition.modelWorked();
         this.#output.model = model;
         this.#encode.push(restored);
       },
@@ -240,7 +198,7 @@ export class TrackPipeline implements ScheduledTrack {
   load(nowMs: number): TrackLoad {
     const { models, costs } = this.#context;
     const costMs: TrackLoad['costMs'] = {};
-    const chosen = this.#input?.fit;
+    const chosen = this.#condition.input?.fit;
     if (chosen?.fits) {
       for (const level of ['full', 'lighter'] as const) {
         const target = models.targetAt(level, chosen);
@@ -248,7 +206,7 @@ export class TrackPipeline implements ScheduledTrack {
       }
     }
     return {
-      wantsRestoring: chosen?.fits === true && this.#hindrance(nowMs) === null,
+      wantsRestoring: chosen?.fits === true && this.#condition.hindrance(nowMs) === null,
       inputFps: this.#meters.framesIn.perSecond(nowMs),
       costMs,
       stageMs: this.#meters.stageMs,
@@ -258,18 +216,15 @@ export class TrackPipeline implements ScheduledTrack {
   }
 
   apply(decision: LadderDecision, admitted: boolean, nowMs: number): void {
-    const from = this.#decision.level;
-    this.#decision = decision;
-    this.#admitted = admitted;
+    const from = this.#condition.decision.level;
+    this.#condition.decide(decision, admitted);
     this.#retarget();
     if (decision.level === 'original' && from !== 'original') {
       this.#encode.clear();
       this.#meters.stopped();
       this.#inFlight.clear();
-      this.#flowing = false;
     }
-    const reason = this.#reason(nowMs);
-    this.#decode.keyFramesOnly = reason !== null && reason !== 'starting' && reason !== 'no-input';
+    this.#decode.keyFramesOnly = this.#condition.idle(nowMs);
     this.#announce(nowMs);
   }
 
@@ -310,8 +265,7 @@ export class TrackPipeline implements ScheduledTrack {
   }
 
   #onFrame(frame: EncodedFrame): void {
-    this.#everReceived = true;
-    this.#lastInputAtMs = frame.lastPacketAtMs;
+    this.#condition.received(frame.lastPacketAtMs);
     this.#meters.framesIn.add(frame.releasedAtMs);
     this.#meters.stages.record('receive', frame.releasedAtMs - frame.lastPacketAtMs, frame.releasedAtMs);
     this.#decode.push(frame);
@@ -319,13 +273,15 @@ export class TrackPipeline implements ScheduledTrack {
 
   /** The decoder asks with every picture; the answer changes only with the size. */
   #fit(width: number, height: number): { width: number; height: number } {
-    if (this.#input?.width !== width || this.#input.height !== height) {
+    let { input } = this.#condition;
+    if (input?.width !== width || input.height !== height) {
       const fit = this.#context.models.fit(width, height, this.#options.targetHeight);
       if (!fit.fits) this.#logger.info({ reason: fit.reason, detail: fit.detail }, 'not restored');
-      this.#input = { width, height, fit };
+      input = { width, height, fit };
+      this.#condition.input = input;
       this.#inputChanged = true;
     }
-    const { fit } = this.#input;
+    const { fit } = input;
     if (fit.fits) return { width: fit.inputWidth, height: fit.inputHeight };
     return { width: Math.max(2, width & ~1), height: Math.max(2, height & ~1) };
   }
@@ -342,7 +298,7 @@ export class TrackPipeline implements ScheduledTrack {
       this.#retarget();
       this.#context.onDemandChanged();
     } else if (this.#reported.reason === 'no-input') this.#context.onDemandChanged();
-    if (this.#decision.level === 'original') {
+    if (this.#condition.decision.level === 'original') {
       discard(tracked);
       return;
     }
@@ -351,7 +307,7 @@ export class TrackPipeline implements ScheduledTrack {
     }
     this.#lastRtp90k = times.rtpTimestamp90k;
     // Evenly spread: at a ratio of two thirds every third picture is left out, and not the last ten of thirty.
-    this.#keepCredit += this.#decision.frameRatio;
+    this.#keepCredit += this.#condition.decision.frameRatio;
     if (this.#keepCredit < 1 - 1e-6) {
       discard(tracked);
       return;
@@ -362,7 +318,7 @@ export class TrackPipeline implements ScheduledTrack {
   }
 
   #onEncoded(encoded: EncodedPicture, times: FrameTimes, width: number, height: number): void {
-    if (this.#closing || this.#decision.level === 'original') return;
+    if (this.#closing || this.#condition.decision.level === 'original') return;
     const nowMs = performance.now();
     const { stages } = this.#meters;
     const inPipelineMs = nowMs - times.releasedAtMs;
@@ -385,8 +341,8 @@ export class TrackPipeline implements ScheduledTrack {
     this.#inFlight.delete(rtpTimestamp90k);
     this.#meters.framesOut.add(sentAtMs);
     this.#meters.stages.record('total', sentAtMs - times.lastPacketAtMs, sentAtMs);
-    if (this.#flowing) return;
-    this.#flowing = true;
+    if (this.#condition.flowing || this.#condition.decision.level === 'original') return;
+    this.#condition.flowing = true;
     if (!this.#started) {
       this.#started = true;
       this.#context.onStarted(this.trackId);
@@ -396,41 +352,23 @@ export class TrackPipeline implements ScheduledTrack {
 
   /** What the decided level means for pictures of the present size. */
   #retarget(): void {
-    const { level } = this.#decision;
-    const chosen = this.#input?.fit;
+    const { level } = this.#condition.decision;
+    const chosen = this.#condition.input?.fit;
     const target = level !== 'original' && chosen?.fits ? this.#context.models.targetAt(level, chosen) : null;
     this.#restore.setTarget(target);
   }
 
-  /** Why the track cannot be restored whatever the load; null: it can. */
-  #hindrance(nowMs: number): NotRestoredReason | null {
-    if (this.#unsupported) return 'unsupported-codec';
-    if (nowMs - this.#lastInputAtMs > NO_INPUT_MS) return 'no-input';
-    if (this.#input !== null && !this.#input.fit.fits) return this.#input.fit.reason;
-    if (nowMs < this.#failedUntilMs) return 'model-failed';
-    return null;
-  }
-
-  #reason(nowMs: number): NotRestoredReason | null {
-    if (this.#flowing && this.#decision.level !== 'original') return null;
-    const hindrance = this.#hindrance(nowMs);
-    if (hindrance !== null) return hindrance;
-    if (!this.#everReceived || this.#input === null) return 'starting';
-    return this.#admitted && this.#decision.level !== 'original' ? 'starting' : 'overloaded';
-  }
-
   #modelFailed(error: unknown): void {
     const nowMs = performance.now();
-    this.#logger.error({ err: error, retryMs: this.#retryMs }, 'model failed, back to the original');
-    this.#failedUntilMs = nowMs + this.#retryMs;
-    this.#retryMs = Math.min(LAST_RETRY_MS, this.#retryMs * 2);
+    const retryMs = this.#condition.modelFailed(nowMs);
+    this.#logger.error({ err: error, retryMs }, 'model failed, back to the original');
     this.#context.onDemandChanged();
   }
 
   /** No codec for it on this machine. */
   #giveUp(): void {
-    if (this.#unsupported) return;
-    this.#unsupported = true;
+    if (this.#condition.unsupported) return;
+    this.#condition.unsupported = true;
     this.#context.onDemandChanged();
   }
 
@@ -440,7 +378,9 @@ export class TrackPipeline implements ScheduledTrack {
   }
 
   #updateBitrate(nowMs: number): void {
-    const { fractionLost, remoteEstimateBps } = this.#sender.stats;
+    const { fractionLost, remoteEstimateBps, rttMs } = this.#sender.stats;
+    // The same hop, the other way.
+    if (rttMs !== null) this.#receiver.setRoundTripMs(rttMs);
     const target = this.#bitrate.update({ fractionLost, remoteEstimateBps }, nowMs);
     if (target === null) return;
     this.#encode.setBitrate(target);
@@ -449,16 +389,16 @@ export class TrackPipeline implements ScheduledTrack {
 
   /** Reports at once if the level, or why it is what it is, changed. */
   #announce(nowMs: number): void {
-    const level = this.#flowing ? this.#decision.level : 'original';
-    const reason = this.#reason(nowMs);
+    const { level } = this.#condition;
+    const reason = this.#condition.reason(nowMs);
     if (level === this.#reported.level && reason === this.#reported.reason) return;
     this.#logger.info({ level, reason, from: this.#reported.level }, 'level');
     this.#emitReport(nowMs);
   }
 
   #emitReport(nowMs: number): void {
-    const level = this.#flowing ? this.#decision.level : 'original';
-    const reason = this.#reason(nowMs);
+    const { level } = this.#condition;
+    const reason = this.#condition.reason(nowMs);
     this.#reported = { level, reason };
     const meters = this.#meters;
     const { packetsLost, nacksSent, plisSent, jitterMs } = this.#receiver.stats;
@@ -470,8 +410,8 @@ export class TrackPipeline implements ScheduledTrack {
       stages: restored ? meters.stages.snapshot(nowMs) : null,
       model: restored ? this.#modelName(level as ModelLevel) : null,
       provider: restored ? this.#context.device.provider : null,
-      inputWidth: this.#input?.width ?? 0,
-      inputHeight: this.#input?.height ?? 0,
+      inputWidth: this.#condition.input?.width ?? 0,
+      inputHeight: this.#condition.input?.height ?? 0,
       outputWidth: restored ? this.#output.width : 0,
       outputHeight: restored ? this.#output.height : 0,
       inputFps: meters.framesIn.perSecond(nowMs),

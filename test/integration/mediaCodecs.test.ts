@@ -1,7 +1,10 @@
 /** Real codecs behind the media interfaces: what goes in comes out, damage is survived, memory comes back. */
+import { AV_PIX_FMT_YUV420P, AVCOL_RANGE_JPEG } from 'node-av/constants';
+import { Frame } from 'node-av/lib';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type CountingVideoDecoder, createVideoDecoder } from '../../src/media/NodeAvDecoder.js';
 import { availableEncoders, createVideoEncoder } from '../../src/media/NodeAvEncoder.js';
+import { PictureScaler } from '../../src/media/PictureScaler.js';
 import { createDepacketizer, createPacketizer } from '../../src/media/payloadFormats.js';
 import type { EncodedFrame, EncodedPicture, VideoCodec, VideoEncoder } from '../../src/media/types.js';
 import { picture, psnr, seededRandom } from '../unit/media/support.js';
@@ -171,6 +174,27 @@ describe('a decoder', () => {
     const key = received('H264', await encoded(from, 0, 320, 180));
     await expect(to.decode(key, () => ({ width: 321, height: 180 }), allocate)).rejects.toThrow('321x180');
     await expect(from.encode(picture(176, 144, 1), { keyFrame: false })).rejects.toThrow('320x180');
+  });
+});
+
+describe('full-range pictures', () => {
+  it.each([
+    ['kept at their size', 64, 32],
+    ['scaled', 128, 64],
+  ])('%s become limited-range', async (_how, width, height) => {
+    const frame = Frame.fromVideoBuffer(Buffer.alloc((64 * 32 * 3) / 2, 255), {
+      width: 64,
+      height: 32,
+      format: AV_PIX_FMT_YUV420P,
+    });
+    frame.colorRange = AVCOL_RANGE_JPEG;
+    const scaler = new PictureScaler();
+    opened.push(scaler, { close: () => frame.free() });
+    const target = new ArrayBuffer((width * height * 3) / 2);
+    await scaler.fromFrame(frame, width, height, target);
+    const bytes = new Uint8Array(target);
+    expect(Math.abs((bytes[width * 9 + 9] ?? 0) - 235)).toBeLessThanOrEqual(1);
+    expect(Math.abs((bytes[width * height + 9] ?? 0) - 240)).toBeLessThanOrEqual(1);
   });
 });
 

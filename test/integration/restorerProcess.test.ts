@@ -141,6 +141,30 @@ describe('a restorer process', () => {
     }
   });
 
+  it('restores at most maxTracks, the important ones first, and says when nothing comes in', async () => {
+    const own = await createRestorer({ ...options, maxTracks: 1 }, logger);
+    try {
+      const latest = new Map<string, string>();
+      own.on('report', ({ trackId, level, reason }) => latest.set(trackId, `${level} ${reason}`));
+      for (const trackId of ['first', 'second']) {
+        const feeder = await RtpFeeder.create({ trackId });
+        feeders.push(feeder);
+        feeder.connect((await own.startTrack(feeder.track)).localAddress);
+        feeder.play(clip);
+        await expect.poll(() => latest.get('first'), WAIT).toBe('full null');
+      }
+      await expect.poll(() => latest.get('second'), WAIT).toBe('original overloaded');
+      own.setPriority('second', 2);
+      await expect.poll(() => latest.get('second'), WAIT).toBe('full null');
+      expect(latest.get('first')).toBe('original overloaded');
+      await feeders.at(-1)?.pause();
+      await expect.poll(() => latest.get('second'), WAIT).toBe('original no-input');
+      await expect.poll(() => latest.get('first'), WAIT).toBe('full null');
+    } finally {
+      await own.close();
+    }
+  });
+
   it('drains and exits with 0 on SIGTERM, and when its relay is gone', async () => {
     for (const end of ['SIGTERM', 'disconnect'] as const) {
       const child = await startBare(options);

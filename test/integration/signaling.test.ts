@@ -163,20 +163,30 @@ describe('10,000 mutated messages', () => {
     const camera = setInterval(() => stream.sendVp8({ key: true }), 50);
     const [consumer] = await ben.subscribe(publicationId, 'original');
     await ben.until('packets', () => ben.packets(consumer) > 0);
+    const dan = await connect(url);
+    await dan.join('fuzzed', 'Dan');
+    const target = await dan.publish('camera');
     const before = server.relay.snapshot();
 
     const random = seededRandom(7);
-    const valid = validMessages(publicationId);
     let sent = 0;
     let refused = 0;
     while (sent < 10_000) {
       const fuzzer = await RelayClient.connect(url);
-      // Half of them inside a room, where the messages reach further.
-      if (random(2) === 0) await fuzzer.join(`fuzz-${random(3)}`, 'Fuzz');
+      let valid = validMessages(target.publicationId, 'abc');
+      // Most of them inside a room, with a transport, where the messages reach the engine.
+      if (random(4) > 0) {
+        await fuzzer.join('fuzzed', 'Fuzz');
+        const { transportId } = await fuzzer.request('createTransport', { direction: 'send' });
+        await fuzzer.request('createTransport', { direction: 'recv' });
+        valid = validMessages(target.publicationId, transportId);
+      }
       for (let batch = 0; batch < 5 && fuzzer.socket.connected; batch++) {
         const messages = Array.from({ length: 50 }, () => mutateJson(valid[random(valid.length)], random));
         const answers = await Promise.all(messages.map((message) => fuzzer.raw(message).catch(() => null)));
         sent += messages.length;
+        // Only what was too large, and so cut the connection, may go unanswered.
+        if (fuzzer.socket.connected) expect(answers).not.toContain(null);
         for (const answer of answers) {
           if (answer === null) continue;
           const { ok, error } = answer as { ok: boolean; error?: { code: string; message: string } };
@@ -191,23 +201,21 @@ describe('10,000 mutated messages', () => {
       (fuzzer.socket as unknown as { emit(name: string, ...args: unknown[]): void }).emit('nonsense', 1, null);
       await fuzzer.close();
     }
+    expect(sent).toBeGreaterThanOrEqual(10_000);
     expect(refused).toBeGreaterThan(5_000);
 
     const packets = ben.packets(consumer);
     await ben.until('packets after all that', () => ben.packets(consumer) > packets);
     await ann.request('updatePublication', { publicationId, restorable: false });
     await ben.until('an event after all that', () => ben.last('publicationChanged')?.restoredReason === 'opted-out');
-    await ben.until('the fuzzers to be gone', () => server.relay.snapshot().rooms === 1);
-    expect(server.relay.snapshot()).toMatchObject({
-      rooms: before.rooms,
-      participants: before.participants,
-      publications: before.publications,
-      engine: before.engine,
-    });
+    // Restoration that a fuzzer asked for lingers for a moment.
+    const counts = ({ rooms, participants, publications, engine }: typeof before) =>
+      JSON.stringify({ rooms, participants, publications, engine });
+    await ben.until('the fuzzers to be gone', () => counts(server.relay.snapshot()) === counts(before));
     clearInterval(camera);
   });
 
-  function validMessages(publicationId: string): unknown[] {
+  function validMessages(publicationId: string, transportId: string): unknown[] {
     const rtpParameters = {
       mid: '0',
       codecs: [{ mimeType: 'video/VP8', payloadType: 96, clockRate: 90_000, parameters: {}, rtcpFeedback: [{ type: 'nack' }] }],
@@ -218,14 +226,14 @@ describe('10,000 mutated messages', () => {
     const dtlsParameters = { role: 'client', fingerprints: [{ algorithm: 'sha-256', value: 'AA:BB' }] };
     const video = { kind: 'video', mimeType: 'video/VP8', clockRate: 90_000, preferredPayloadType: 96 };
     return [
-      { name: 'join', data: { protocol: 1, room: 'fuzz-0', name: 'Fuzz', rtpCapabilities: { codecs: [video] } } },
+      { name: 'join', data: { protocol: 1, room: 'fuzzed', name: 'Fuzz', rtpCapabilities: { codecs: [video] } } },
       { name: 'setRtpCapabilities', data: { rtpCapabilities: { codecs: [video], headerExtensions: [] } } },
       { name: 'leave', data: {} },
       { name: 'createTransport', data: { direction: 'send' } },
       { name: 'createTransport', data: { direction: 'recv' } },
-      { name: 'connectTransport', data: { transportId: 'abc', dtlsParameters } },
-      { name: 'restartIce', data: { transportId: 'abc' } },
-      { name: 'publish', data: { transportId: 'abc', kind: 'video', source: 'camera', rtpParameters } },
+      { name: 'connectTransport', data: { transportId, dtlsParameters } },
+      { name: 'restartIce', data: { transportId } },
+      { name: 'publish', data: { transportId, kind: 'video', source: 'camera', rtpParameters } },
       { name: 'subscribe', data: { publicationId, view: 'restored' } },
       { name: 'unsubscribe', data: { publicationId } },
       { name: 'setView', data: { publicationId, view: 'split', pinned: true } },

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -76,8 +77,16 @@ export class Browser {
     return page;
   }
 
+  /** The whole browser dies at once, as with a crash or a pulled plug: no page gets to say goodbye. */
+  async kill(): Promise<void> {
+    const gone = new Promise<void>((resolve) => this.#context.once('close', () => resolve()));
+    // The profile's folder is on the command line of every process of this browser, and of no other.
+    execFileSync('pkill', ['-KILL', '-f', this.#folder]);
+    await gone;
+  }
+
   async close(): Promise<void> {
-    await this.#context.close();
+    await this.#context.close().catch(() => {});
     rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
   }
 }

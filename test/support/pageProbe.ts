@@ -167,6 +167,28 @@ async function beepOnsets(track: MediaStreamTrack, durationMs: number): Promise<
   return onsets;
 }
 
+const connections: RTCPeerConnection[] = [];
+const NativeConnection = globalThis.RTCPeerConnection;
+globalThis.RTCPeerConnection = class extends NativeConnection {
+  constructor(configuration?: RTCConfiguration) {
+    super(configuration);
+    connections.push(this);
+  }
+};
+
+/** Key frames decoded by this page so far, over all its tracks. */
+async function keyFramesDecoded(): Promise<number> {
+  let sum = 0;
+  for (const connection of connections) {
+    if (connection.connectionState === 'closed') continue;
+    const report = await connection.getStats();
+    report.forEach((entry: { type: string; keyFramesDecoded?: number }) => {
+      if (entry.type === 'inbound-rtp') sum += entry.keyFramesDecoded ?? 0;
+    });
+  }
+  return sum;
+}
+
 const localStreams: MediaStream[] = [];
 const original = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
 if (original) {
@@ -235,11 +257,10 @@ async function timeToNewFrame(selector: string, timeoutMs: number): Promise<numb
   return metadata ? performance.now() - startedAt : null;
 }
 
-const probe = { watch, capture, videoAfterBeep, timeToNewFrame };
+const probe = { watch, capture, videoAfterBeep, timeToNewFrame, keyFramesDecoded };
 export type PageProbe = typeof probe;
 
 declare global {
-  // eslint-style global declarations need var
   var vireoProbe: PageProbe;
 }
 globalThis.vireoProbe = probe;

@@ -1,7 +1,7 @@
 /** Small video files for tests, made from FFmpeg's own sources, and ways to look into them. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { Encoder, type Frame, Muxer } from 'node-av';
-import type { FFEncoderCodec } from 'node-av/constants';
+import { AVCOL_RANGE_UNSPECIFIED, AVCOL_SPC_UNSPECIFIED, type FFEncoderCodec } from 'node-av/constants';
 import { QualityMeter } from '../../src/evaluation/QualityMeter.js';
 import { type Kernel, scaleFilter, uprightFilter } from '../../src/restoration/filters.js';
 import { VideoFileReader } from '../../src/restoration/VideoFileReader.js';
@@ -82,8 +82,8 @@ export async function inspect(path: string): Promise<VideoFacts> {
     height: 0,
     frames: 0,
     timesMs: [],
-    colorSpace: 2,
-    colorRange: 0,
+    colorSpace: AVCOL_SPC_UNSPECIFIED,
+    colorRange: AVCOL_RANGE_UNSPECIFIED,
     hasAudio: reader.audio !== null,
     audioPackets: 0,
   };

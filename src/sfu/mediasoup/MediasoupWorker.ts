@@ -33,8 +33,11 @@ export async function loadMediasoup(workerBin: string, logger: Logger): Promise<
   }
   mediasoup.setLogEventListeners({
     onwarn: (namespace, message) => logger.debug({ namespace }, message),
-    onerror: (namespace: string, message: string, err?: Error) =>
-      logger.warn(err ? { namespace, err } : { namespace }, message),
+    onerror: (namespace: string, message: string, err?: Error) => {
+      // What comes from the worker itself (its Channel) can be provoked by any peer, once a packet.
+      const level = namespace.endsWith(':Channel') ? 'debug' : 'warn';
+      logger[level](err ? { namespace, err } : { namespace }, message);
+    },
   });
   return mediasoup;
 }

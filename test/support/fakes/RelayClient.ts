@@ -92,9 +92,18 @@ export class RelayClient {
     return answer.data;
   }
 
-  /** Any message, valid or not. */
+  /** Any message, valid or not. Rejects at once when the connection goes, after 10 s when no answer comes. */
   raw(message: unknown): Promise<unknown> {
-    return this.socket.timeout(10_000).emitWithAck('request', message as never);
+    return new Promise((resolve, reject) => {
+      const cut = () => reject(new Error('the connection was cut'));
+      if (this.socket.disconnected) return cut();
+      this.socket.once('disconnect', cut);
+      this.socket
+        .timeout(10_000)
+        .emitWithAck('request', message as never)
+        .then(resolve, reject)
+        .finally(() => this.socket.off('disconnect', cut));
+    });
   }
 
   /** A connected media transport. */

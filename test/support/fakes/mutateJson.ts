@@ -32,7 +32,7 @@ export function mutateJson(value: unknown, random: Random): unknown {
 function mutateOnce(value: unknown, random: Random): unknown {
   const isObject = typeof value === 'object' && value !== null && !(value instanceof Uint8Array);
   // Mostly somewhere inside.
-  if (!isObject || random(8) === 0) return EXTREMES[random(EXTREMES.length)];
+  if (!isObject || random(8) === 0) return extreme(random);
   if (Array.isArray(value)) return mutateList(value, random);
   const object = value as Record<string, unknown>;
   const keys = Object.keys(object);
@@ -54,9 +54,13 @@ function mutateOnce(value: unknown, random: Random): unknown {
   return object;
 }
 
+function extreme(random: Random): unknown {
+  return structuredClone(EXTREMES[random(EXTREMES.length)]);
+}
+
 function mutateList(list: unknown[], random: Random): unknown[] {
   const at = random(Math.max(1, list.length));
-  if (random(4) === 0) return Array<unknown>(random(200)).fill(list[at] ?? null);
+  if (random(4) === 0) return Array.from({ length: random(200) }, () => structuredClone(list[at]) ?? null);
   list[at] = mutateOnce(list[at], random);
   return list;
 }

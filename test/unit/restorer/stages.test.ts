@@ -75,6 +75,7 @@ describe('decode stage', () => {
       codec: 'VP8' as const,
       decoderName: 'fake',
       errors: 0,
+      needsKeyFrame: false,
       decode: (...given: Parameters<CountingVideoDecoder['decode']>) => {
         decoded.push(given[0].rtpTimestamp90k);
         return decode(...given);
@@ -282,6 +283,26 @@ describe('restore stage', () => {
     expect(streams[0]?.recycled).toBe(1);
     expect(streams[0]?.closed).toBe(true);
     expect(gate.running).toBe(0);
+    await stage.close();
+  });
+
+  it('gathers a block of T pictures, and drops the oldest of more than one block', async () => {
+    const { stage, streams, options, push } = setUp();
+    stage.setTarget({ ...target, variant: { ...variant, T: 2 } });
+    push(1);
+    await settle();
+    expect(streams).toHaveLength(0);
+    push(2);
+    await settle();
+    expect(streams[0]?.blocks).toEqual([[1, 2]]);
+    for (const at of [3, 4, 5]) push(at);
+    expect(options.onDropped).toHaveBeenCalledTimes(1);
+    await streams[0]?.finish(1);
+    expect(streams[0]?.blocks).toEqual([
+      [1, 2],
+      [4, 5],
+    ]);
+    await streams[0]?.finish(4);
     await stage.close();
   });
 

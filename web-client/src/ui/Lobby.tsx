@@ -150,6 +150,21 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
             <MicrophoneMeter track={media.microphone.value} />
           </div>
         </section>
+        <section class="lobby-devices" aria-label="Devices">
+          <DeviceFields
+            media={media}
+            speakerId={loadPreferences().speakerId ?? ''}
+            onCamera={(cameraId) => {
+              savePreferences({ cameraId });
+              void startCamera(cameraId);
+            }}
+            onMicrophone={(microphoneId) => {
+              savePreferences({ microphoneId });
+              void startMicrophone(microphoneId);
+            }}
+            onSpeaker={(speakerId) => savePreferences({ speakerId })}
+          />
+        </section>
         <form class="panel" onSubmit={join}>
           <label class="field">
             <span>Your name</span>
@@ -215,19 +230,6 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
               ))}
             </select>
           </label>
-          <DeviceFields
-            media={media}
-            speakerId={loadPreferences().speakerId ?? ''}
-            onCamera={(cameraId) => {
-              savePreferences({ cameraId });
-              void startCamera(cameraId);
-            }}
-            onMicrophone={(microphoneId) => {
-              savePreferences({ microphoneId });
-              void startMicrophone(microphoneId);
-            }}
-            onSpeaker={(speakerId) => savePreferences({ speakerId })}
-          />
           <RestorableField
             value={restorable.value}
             onChange={(value) => {

@@ -24,7 +24,7 @@ export function SelfTile({
       <SelfVideo track={track} mirrored />
       <span class="self-sent">
         {sent && sent.width > 0
-          ? `You send ${sent.width}×${sent.height} · ${formatBitrate(sent.bitrateBps)}`
+          ? `Sending ${sent.width}×${sent.height} · ${formatBitrate(sent.bitrateBps)}`
           : 'You'}
       </span>
     </aside>

@@ -61,10 +61,13 @@ function DeviceSelect({
   label,
   devices,
   value,
+  systemDefault = false,
   onChange,
 }: {
   label: string;
   devices: MediaDeviceInfo[];
+  /** Offers to leave the choice to the system. */
+  systemDefault?: boolean;
   value: string;
   onChange: (deviceId: string) => void;
 }) {
@@ -73,6 +76,7 @@ function DeviceSelect({
     <label class="field">
       <span>{label}</span>
       <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+        {systemDefault && <option value="">System default</option>}
         {devices.map((device, index) => (
           <option key={device.deviceId} value={device.deviceId}>
             {device.label || `${label} ${index + 1}`}
@@ -109,7 +113,13 @@ export function DeviceFields({ media, speakerId, onCamera, onMicrophone, onSpeak
         onChange={onMicrophone}
       />
       {canChooseSpeaker && (
-        <DeviceSelect label="Speaker" devices={speakers} value={speakerId} onChange={onSpeaker} />
+        <DeviceSelect
+          label="Speaker"
+          devices={speakers}
+          value={speakerId}
+          systemDefault
+          onChange={onSpeaker}
+        />
       )}
     </>
   );

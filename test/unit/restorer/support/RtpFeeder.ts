@@ -42,10 +42,12 @@ export class RtpFeeder {
   /** RTP timestamps sent and received, 32 bits, in order. */
   readonly sentTimestamps: number[] = [];
   readonly restoredTimestamps: number[] = [];
-  /** What the track decodes, at the size it was sent: the pictures of the last two seconds. */
+  /** What the track decodes, at the size it was sent: the pictures of the last ten seconds. */
   readonly inputs = new Map<number, DecodedPicture>();
   readonly frameOf = new Map<number, number>();
   readonly rtcp: RtcpMessage[] = [];
+  /** The last sender report of the original stream. */
+  senderReport: Extract<RtcpMessage, { type: 'sr' }> | null = null;
   restoredKeyFrames = 0;
   restoredCount = 0;
   packetsDropped = 0;
@@ -153,6 +155,13 @@ export class RtpFeeder {
     this.#sendRaw(packet);
   }
 
+  /** Sends nothing more, as a muted camera. */
+  async pause(): Promise<void> {
+    this.#clip = null;
+    await this.#playing;
+    this.#playing = null;
+  }
+
   async close(): Promise<void> {
     this.#stopped = true;
     await this.#playing;
@@ -218,7 +227,7 @@ export class RtpFeeder {
     const decoded = await this.#inputDecoder.decode({ codec, ...encoded, ...times }, identity, allocate);
     if (decoded) this.inputs.set(encoded.rtpTimestamp90k, decoded);
     for (const timestamp of this.inputs.keys()) {
-      if (this.inputs.size <= 2 * fps) break;
+      if (this.inputs.size <= 10 * fps) break;
       this.inputs.delete(timestamp);
     }
   }
@@ -248,6 +257,9 @@ export class RtpFeeder {
   }
 
   #send(packet: Buffer): void {
+    if (isRtcp(packet)) {
+      for (const message of parseRtcp(packet)) if (message.type === 'sr') this.senderReport = message;
+    }
     this.#packets += 1;
     const { loss } = this.#options;
     if (loss > 0 && !isRtcp(packet) && this.#packets % Math.round(1 / loss) === 0) {

@@ -1,0 +1,146 @@
+/** What people notice when something breaks in the middle of a call. */
+import type { Page } from 'playwright-core';
+import { afterEach, describe, expect, it } from 'vitest';
+import type {} from '../../web-client/src/globals.js';
+import { Browser } from '../support/browser.js';
+import { cameraClip } from '../support/cameraClip.js';
+import { testableEngines } from '../support/engines.js';
+import { freeUdpPort } from '../support/freePort.js';
+import { RelayProcess } from '../support/RelayProcess.js';
+import { UdpImpairment } from '../support/UdpImpairment.js';
+
+const shown = (name: string, variant: string) =>
+  `video[data-participant="${name}"][data-variant="${variant}"]`;
+const picture = (name: string) => `[data-tile="${name}"] .picture`;
+
+const open: { close: () => Promise<unknown> | unknown }[] = [];
+
+afterEach(async () => {
+  for (const resource of open.splice(0).reverse()) await resource.close();
+});
+
+async function startRelay(config: Record<string, Record<string, unknown>>): Promise<RelayProcess> {
+  const relay = await RelayProcess.start({ config });
+  open.push({ close: () => relay.stop() });
+  return relay;
+}
+
+async function startBrowser(): Promise<Browser> {
+  const clip = await cameraClip();
+  const browser = await Browser.launch({ video: clip.video.file, audio: clip.audioFile });
+  open.push(browser);
+  return browser;
+}
+
+async function join(browser: Browser, relay: RelayProcess, name: string, rest: string): Promise<Page> {
+  return browser.open(`${relay.url}/r/failure?name=${name}&autojoin=1&${rest}`);
+}
+
+/** Waits until what is displayed of somebody is this variant. */
+async function waitShown(
+  page: Page,
+  name: string,
+  variant: 'original' | 'restored',
+  timeoutMs: number,
+): Promise<void> {
+  await page.locator(`${picture(name)}[data-shown="${variant}"]`).waitFor({ timeout: timeoutMs });
+}
+
+describe.each(testableEngines())('failures in a call through the %s engine', (engine) => {
+  it('goes on with the original when the restorer is killed, and comes back restored by itself', async () => {
+    const relay = await startRelay({ rtc: { engine } });
+    const browser = await startBrowser();
+    await join(browser, relay, 'Ann', 'uplink=60k&view=original');
+    const bob = await join(browser, relay, 'Bob', 'uplink=60k&view=restored');
+    await waitShown(bob, 'Ann', 'restored', 40_000);
+
+    const [victim] = relay.restorerPids();
+    expect(victim).toBeDefined();
+    // Armed before the kill: resolves at the first new frame of the original that is on screen.
+    const fellBack = bob.evaluate(
+      async ([selector, root]) => {
+        const startedAt = performance.now();
+        const visible = () => document.querySelector(root)?.getAttribute('data-shown') === 'original';
+        while (performance.now() - startedAt < 20_000) {
+          const elapsed = await globalThis.vireoProbe.timeToNewFrame(selector, 1_000);
+          if (elapsed !== null && visible()) return performance.timeOrigin + performance.now();
+        }
+        return null;
+      },
+      [shown('Ann', 'original'), picture('Ann')] as const,
+    );
+    const killedAtMs = Date.now();
+    process.kill(victim ?? 0, 'SIGKILL');
+    const shownAtMs = await fellBack;
+    expect(shownAtMs).not.toBeNull();
+    console.log(
+      `${engine}: new frames of the original ${((shownAtMs ?? 0) - killedAtMs).toFixed(0)} ms after the kill`,
+    );
+    expect((shownAtMs ?? 0) - killedAtMs).toBeLessThan(500);
+
+    await waitShown(bob, 'Ann', 'restored', 60_000);
+    expect(relay.restorerPids()).not.toContain(victim);
+    expect(relay.exitCode).toBeNull();
+  });
+
+  it('notices a tab that vanishes, and keeps the others talking', async () => {
+    const relay = await startRelay({ rtc: { engine }, limits: { sessionGraceMs: 1_500 } });
+    const browser = await startBrowser();
+    const vanishing = await startBrowser();
+    const ann = await join(browser, relay, 'Ann', 'uplink=60k&view=original');
+    const bob = await join(browser, relay, 'Bob', 'uplink=60k&view=original');
+    await join(vanishing, relay, 'Cyd', 'uplink=60k&view=original');
+    await expect.poll(() => bob.locator('[data-tile]').count(), { timeout: 20_000 }).toBe(2);
+    await vanishing.kill();
+    await expect.poll(() => bob.locator('[data-tile="Cyd"]').count(), { timeout: 20_000 }).toBe(0);
+    expect(
+      await bob.evaluate(
+        (selector) => globalThis.vireoProbe.timeToNewFrame(selector, 5_000),
+        shown('Ann', 'original'),
+      ),
+    ).not.toBeNull();
+    expect(await ann.locator('[data-tile="Bob"]').count()).toBe(1);
+    expect(await relay.metric('vireo_participants', { state: 'connected' })).toBe(2);
+  });
+
+  it.each([
+    { loss: 0.05, jitterMs: 30 },
+    { loss: 0.15, jitterMs: 30 },
+  ])(
+    'lives with $loss loss and $jitterMs ms jitter, without a storm of key-frame requests',
+    async (impairment) => {
+      const port = await freeUdpPort();
+      // The relay announces the bad network's address; behind it is the relay itself.
+      const relay = await startRelay({ rtc: { engine, port, announcedAddress: '127.0.0.2' } });
+      const network = await UdpImpairment.create('127.0.0.2', '127.0.0.1', port);
+      open.push(network);
+      const browser = await startBrowser();
+      await join(browser, relay, 'Ann', 'uplink=60k&view=original');
+      const bob = await join(browser, relay, 'Bob', 'uplink=60k&view=split');
+      await bob.locator(shown('Ann', 'original')).waitFor({ state: 'attached', timeout: 30_000 });
+      network.impairment = impairment;
+      await bob.waitForTimeout(3_000);
+      const countedMs = 10_000;
+      const before = await keyFramesDecoded(bob);
+      const frames = await bob.evaluate(
+        ([selector, durationMs]) => globalThis.vireoProbe.watch(selector, durationMs),
+        [shown('Ann', 'original'), countedMs] as const,
+      );
+      const keyFrames = (await keyFramesDecoded(bob)) - before;
+      console.log(
+        `${engine}, ${impairment.loss * 100} % loss: ${frames.length} frames and ${keyFrames} key frames in ${countedMs / 1_000} s`,
+      );
+      expect(network.dropped.up + network.dropped.down).toBeGreaterThan(20);
+      // Ten a second are sent; at 15 % loss both ways and without a chance to retransmit in time some are late.
+      expect(frames.length).toBeGreaterThan(20);
+      // One key frame a second for each of the two variants would already be a storm at 60 kbit/s.
+      expect(keyFrames).toBeLessThan(2 * (countedMs / 1_000));
+      expect(relay.exitCode).toBeNull();
+    },
+  );
+});
+
+/** Key frames that this page decoded, over all tracks, from the WebRTC statistics of every connection. */
+async function keyFramesDecoded(page: Page): Promise<number> {
+  return page.evaluate(() => globalThis.vireoProbe.keyFramesDecoded());
+}
