@@ -58,7 +58,12 @@ function checkCores(): Finding {
 function checkMemory(): Finding {
   const detail = `${(totalmem() / GIB).toFixed(1)} GiB`;
   if (totalmem() >= 2 * GIB) return ok('memory', detail);
-  return { check: 'memory', status: 'warn', detail, fix: 'give the machine 2 GiB or set restoration.enabled: false' };
+  return {
+    check: 'memory',
+    status: 'warn',
+    detail,
+    fix: 'give the machine 2 GiB or set restoration.enabled: false',
+  };
 }
 
 /** int8 models live from these instructions. */
@@ -73,7 +78,8 @@ function checkVectors(): Finding {
   }
   const found = ['avx2', 'avx512f', 'avx512_vnni', 'avx_vnni'].filter((flag) => flags.has(flag));
   if (found.some((flag) => flag.endsWith('vnni'))) return ok(check, found.join(', '));
-  const fix = 'restoration is some two to four times slower without VNNI; expect the lighter model, or use a GPU';
+  const fix =
+    'restoration is some two to four times slower without VNNI; expect the lighter model, or use a GPU';
   return { check, status: 'warn', detail: found.join(', ') || 'no AVX2', fix };
 }
 
@@ -105,7 +111,8 @@ async function checkCodecs({ restoration }: Config): Promise<Finding[]> {
     const check = `encoder ${codec}`;
     const names = encoders.filter((encoder) => encoder.codec === codec).map(({ encoderName }) => encoderName);
     if (names.length > 0) return ok(check, names.join(', '));
-    const needed = restoration.enabled && (codec === 'VP8' || restoration.outputCodec === codec.toLowerCase());
+    const needed =
+      restoration.enabled && (codec === 'VP8' || restoration.outputCodec === codec.toLowerCase());
     const fix = 'reinstall node-av (`npm ci`), or choose another restoration.outputCodec';
     return { check, status: needed ? 'fail' : 'warn', detail: 'none works here', fix } as const;
   });
@@ -141,7 +148,12 @@ async function checkProviders({ restoration }: Config): Promise<Finding[]> {
       return ok(check, provider === 'cpu' ? 'always there' : 'seems to be there; `vireo bench` tries it');
     }
     if (provider !== wanted) return ok(check, `not used: ${reason}`);
-    return { check, status: 'fail', detail: reason, fix: 'install it, or set restoration.provider: auto' } as const;
+    return {
+      check,
+      status: 'fail',
+      detail: reason,
+      fix: 'install it, or set restoration.provider: auto',
+    } as const;
   });
 }
 

@@ -33,10 +33,16 @@ export function tokenCommand(): Command {
 /** @throws VireoError that names the flag or key at fault */
 export async function createToken({ room, name, ttl, config: file }: TokenFlags): Promise<string> {
   const ttlSeconds = parseDuration(ttl);
-  const grant = { room: check('--room', roomNameSchema, room), name: check('--name', participantNameSchema, name) };
+  const grant = {
+    room: check('--room', roomNameSchema, room),
+    name: check('--name', participantNameSchema, name),
+  };
   const { config } = await loadConfig({ file });
   if (config.auth.secret === undefined) {
-    throw new VireoError('config-invalid', 'auth.secret: is not set (VIREO_AUTH_SECRET or the configuration file)');
+    throw new VireoError(
+      'config-invalid',
+      'auth.secret: is not set (VIREO_AUTH_SECRET or the configuration file)',
+    );
   }
   return signJoinToken(config.auth.secret, grant, ttlSeconds);
 }
@@ -45,12 +51,16 @@ export async function createToken({ room, name, ttl, config: file }: TokenFlags)
 export function parseDuration(text: string): number {
   const [, digits, unit] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
   const seconds = Number(digits) * (UNIT_SECONDS[unit ?? ''] ?? Number.NaN);
-  if (!(seconds > 0)) throw new VireoError('bad-request', `--ttl: "${text}" is no time such as 90s, 30m, 1h or 7d`);
+  if (!(seconds > 0))
+    throw new VireoError('bad-request', `--ttl: "${text}" is no time such as 90s, 30m, 1h or 7d`);
   return seconds;
 }
 
 function check(flag: string, schema: typeof roomNameSchema, value: string): string {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  throw new VireoError('bad-request', `${flag}: "${value}": ${parsed.error.issues[0]?.message ?? 'is not valid'}`);
+  throw new VireoError(
+    'bad-request',
+    `${flag}: "${value}": ${parsed.error.issues[0]?.message ?? 'is not valid'}`,
+  );
 }

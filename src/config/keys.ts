@@ -96,7 +96,8 @@ function unwrap(node: SchemaNode): { inner: SchemaNode; defaultValue: unknown } 
 }
 
 function kindOf({ def }: SchemaNode): KeyKind {
-  if (def.type === 'array') return unwrap(def.element ?? { def }).inner.def.type === 'object' ? 'objects' : 'strings';
+  if (def.type === 'array')
+    return unwrap(def.element ?? { def }).inner.def.type === 'object' ? 'objects' : 'strings';
   if (def.type === 'boolean') return 'boolean';
   if (def.type === 'number') return 'number';
   const literals = def.options?.flatMap((option) => option.def.values ?? []) ?? def.values ?? [];

@@ -48,7 +48,8 @@ export async function loadConfig(options: LoadConfigOptions = {}): Promise<Loade
   }
   const parsed = configSchema.safeParse(values);
   if (parsed.success) return { config: parsed.data, file: file?.name ?? null };
-  const locate: Locate = (path) => origins.get(path.slice(0, 2).join('.')) ?? file?.locate(path) ?? 'configuration';
+  const locate: Locate = (path) =>
+    origins.get(path.slice(0, 2).join('.')) ?? file?.locate(path) ?? 'configuration';
   throw new VireoError('config-invalid', describeIssue(parsed.error.issues[0], values, locate));
 }
 
@@ -73,14 +74,22 @@ function parseConfigText(text: string, name: string): { name: string; values: Va
   const [error] = document.errors;
   if (error) {
     const { line, col } = lines.linePos(error.pos[0]);
-    throw new VireoError('config-invalid', `${name}:${line}:${col}: is not valid YAML: ${oneLine(error.message)}`);
+    throw new VireoError(
+      'config-invalid',
+      `${name}:${line}:${col}: is not valid YAML: ${oneLine(error.message)}`,
+    );
   }
   const content: unknown = document.toJS() ?? {};
   if (typeof content !== 'object' || content === null || Array.isArray(content)) {
-    throw new VireoError('config-invalid', `${name}: must be a mapping of sections (${sections().join(', ')})`);
+    throw new VireoError(
+      'config-invalid',
+      `${name}: must be a mapping of sections (${sections().join(', ')})`,
+    );
   }
   // A section with nothing but comments in it is null in YAML and means: all defaults.
-  const values = Object.fromEntries(Object.entries(content).filter(([, section]) => section !== null)) as Values;
+  const values = Object.fromEntries(
+    Object.entries(content).filter(([, section]) => section !== null),
+  ) as Values;
   const locate: Locate = (path) => {
     for (let length = path.length; length > 0; length--) {
       const offset = offsetOf(document.contents, path.slice(0, length));
@@ -184,12 +193,16 @@ function describeIssue(issue: z.core.$ZodIssue | undefined, values: Values, loca
 
 function knownKeys(path: readonly PropertyKey[]): string {
   if (path.length === 0) return sections().join(', ');
-  const keys = CONFIG_KEYS.filter(({ section }) => path.length === 1 && section === path[0]).map(({ key }) => key);
+  const keys = CONFIG_KEYS.filter(({ section }) => path.length === 1 && section === path[0]).map(
+    ({ key }) => key,
+  );
   return keys.length > 0 ? keys.join(', ') : 'urls, username, credential';
 }
 
 function pathText(path: readonly PropertyKey[]): string {
-  return path.map((part, i) => (typeof part === 'number' ? `[${part}]` : `${i ? '.' : ''}${String(part)}`)).join('');
+  return path
+    .map((part, i) => (typeof part === 'number' ? `[${part}]` : `${i ? '.' : ''}${String(part)}`))
+    .join('');
 }
 
 function valueAt(values: unknown, path: readonly PropertyKey[]): unknown {

@@ -20,10 +20,18 @@ export function renderExample(): string {
 /** A Markdown table of every key, for the operator's guide. */
 export function renderReference(): string {
   const rows = CONFIG_KEYS.map((key) => {
-    const cells = [`\`${key.path}\``, `\`${key.env}\``, escape(key.allowed), defaultText(key), escape(key.description)];
+    const cells = [
+      `\`${key.path}\``,
+      `\`${key.env}\``,
+      escapePipes(key.allowed),
+      defaultText(key),
+      escapePipes(key.description),
+    ];
     return `| ${cells.join(' | ')} |`;
   });
-  return ['| key | environment | value | default | |', '| --- | --- | --- | --- | --- |', ...rows, ''].join('\n');
+  return ['| key | environment | value | default | |', '| --- | --- | --- | --- | --- |', ...rows, ''].join(
+    '\n',
+  );
 }
 
 function renderKey(key: ConfigKey): string {
@@ -40,7 +48,7 @@ function defaultText(key: ConfigKey): string {
   return key.default === undefined ? '' : `\`${flow(key.default)}\``;
 }
 
-function escape(text: string): string {
+function escapePipes(text: string): string {
   return text.replaceAll('|', '\\|');
 }
 

@@ -1,4 +1,4 @@
-import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { Relay } from '../relay/Relay.js';
 import type { RestorationLevel, Stage } from '../restorer/types.js';
 import type { ProtocolError, RequestName } from '../signaling/messages.js';
@@ -54,10 +54,15 @@ export class Metrics {
     const snapshot = () => relay()?.snapshot();
     this.#gauge('vireo_rooms', 'Open rooms.', () => snapshot()?.rooms ?? 0);
     this.#gauge('vireo_connections', 'Signalling connections.', connections);
-    this.#labelled('vireo_participants', 'Participants in rooms, by whether their signalling is there.', 'state', () => {
-      const { participants = 0, participantsConnected = 0 } = snapshot() ?? {};
-      return { connected: participantsConnected, away: participants - participantsConnected };
-    });
+    this.#labelled(
+      'vireo_participants',
+      'Participants in rooms, by whether their signalling is there.',
+      'state',
+      () => {
+        const { participants = 0, participantsConnected = 0 } = snapshot() ?? {};
+        return { connected: participantsConnected, away: participants - participantsConnected };
+      },
+    );
     this.#labelled('vireo_publications', 'Published tracks, by kind.', 'kind', () => ({
       ...(snapshot()?.publications ?? { audio: 0, video: 0 }),
     }));
@@ -87,20 +92,32 @@ export class Metrics {
   #addRestorationGauges({ relay }: MetricsSources): void {
     const info = () => relay()?.restorer?.info;
     const reports = () => relay()?.snapshot().restored ?? [];
-    this.#labelled('vireo_restored_tracks', 'Tracks in the restorer, by level of the load ladder.', 'level', () =>
-      Object.fromEntries(LEVELS.map((level) => [level, reports().filter((report) => report.level === level).length])),
+    this.#labelled(
+      'vireo_restored_tracks',
+      'Tracks in the restorer, by level of the load ladder.',
+      'level',
+      () =>
+        Object.fromEntries(
+          LEVELS.map((level) => [level, reports().filter((report) => report.level === level).length]),
+        ),
     );
     this.#gauge('vireo_restorer_up', '1 while the restorer takes tracks.', () =>
       Number(relay()?.restorer?.state === 'ready'),
     );
-    this.#gauge('vireo_restorer_restarts', 'Restarts of the restorer since the relay began.', () => info()?.restarts ?? 0);
+    this.#gauge(
+      'vireo_restorer_restarts',
+      'Restarts of the restorer since the relay began.',
+      () => info()?.restarts ?? 0,
+    );
     this.#gauge(
       'vireo_restorer_resident_memory_bytes',
       'Resident memory of the restorer process.',
       () => info()?.residentMemoryBytes ?? 0,
     );
-    this.#gauge('vireo_restoration_frames_dropped', 'Frames that the running tracks dropped to keep up.', () =>
-      reports().reduce((sum, { framesDropped }) => sum + framesDropped, 0),
+    this.#gauge(
+      'vireo_restoration_frames_dropped',
+      'Frames that the running tracks dropped to keep up.',
+      () => reports().reduce((sum, { framesDropped }) => sum + framesDropped, 0),
     );
     new Gauge({
       name: 'vireo_restoration_stage_milliseconds',

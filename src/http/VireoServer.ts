@@ -185,9 +185,15 @@ async function settledWithin(promise: Promise<unknown>, timeoutMs: number): Prom
 function listenError(error: NodeJS.ErrnoException, host: string, port: number): VireoError {
   switch (error.code) {
     case 'EADDRINUSE':
-      return new VireoError('config-invalid', `http.port: ${port} is in use; choose another with --port or http.port`);
+      return new VireoError(
+        'config-invalid',
+        `http.port: ${port} is in use; choose another with --port or http.port`,
+      );
     case 'EACCES':
-      return new VireoError('config-invalid', `http.port: ${port} may not be opened by this user; choose one above 1023`);
+      return new VireoError(
+        'config-invalid',
+        `http.port: ${port} may not be opened by this user; choose one above 1023`,
+      );
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND':
       return new VireoError('config-invalid', `http.host: "${host}" is no address of this machine`);

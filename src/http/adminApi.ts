@@ -25,7 +25,8 @@ export function createAdminApi(adminToken: string | undefined, relay: () => Rela
 
 function requireToken(adminToken: string | undefined): RequestHandler {
   return (request, response, next) => {
-    if (adminToken === undefined) throw new VireoError('forbidden', 'the admin API is off: auth.adminToken is not set');
+    if (adminToken === undefined)
+      throw new VireoError('forbidden', 'the admin API is off: auth.adminToken is not set');
     const [, given] = /^bearer +(.+)$/i.exec(request.get('authorization') ?? '') ?? [];
     if (given === undefined || !sameText(given, adminToken)) {
       response.set('WWW-Authenticate', 'Bearer realm="vireo"');

@@ -56,7 +56,8 @@ function errorHandler(logger: Logger): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
     if (response.headersSent) return next(error);
     const failure = asVireoError(error);
-    if (failure.code === 'internal') logger.error({ err: error, path: request.path }, 'an HTTP request failed');
+    if (failure.code === 'internal')
+      logger.error({ err: error, path: request.path }, 'an HTTP request failed');
     const message = failure.code === 'internal' ? 'internal error of the relay' : failure.message;
     response.status(failure.status).json({ error: { code: failure.code, message } });
   };
@@ -68,6 +69,7 @@ function asVireoError(error: unknown): VireoError {
   const status = typeof error === 'object' && error !== null && 'status' in error ? error.status : undefined;
   if (status === 404) return new VireoError('not-found', 'there is nothing here');
   if (status === 403) return new VireoError('forbidden', 'this may not be read');
-  if (typeof status === 'number' && status >= 400 && status < 500) return new VireoError('bad-request', 'not a valid request');
+  if (typeof status === 'number' && status >= 400 && status < 500)
+    return new VireoError('bad-request', 'not a valid request');
   return VireoError.from(error);
 }

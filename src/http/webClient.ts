@@ -26,7 +26,8 @@ const CONTENT_SECURITY_POLICY = [
 export const securityHeaders: RequestHandler = (_request, response, next) => {
   response.set({
     'Content-Security-Policy': CONTENT_SECURITY_POLICY,
-    'Permissions-Policy': 'camera=(self), microphone=(self), display-capture=(self), autoplay=(self), geolocation=()',
+    'Permissions-Policy':
+      'camera=(self), microphone=(self), display-capture=(self), autoplay=(self), geolocation=()',
     'Referrer-Policy': 'no-referrer',
     'X-Content-Type-Options': 'nosniff',
     'X-Frame-Options': 'SAMEORIGIN',
@@ -59,7 +60,12 @@ export function createWebClient(folder: string): Router {
   router.use(
     '/assets',
     // Vite puts a hash of its content into each asset's name.
-    serveStatic(join(folder, 'assets'), { immutable: true, maxAge: '365d', index: false, fallthrough: false }),
+    serveStatic(join(folder, 'assets'), {
+      immutable: true,
+      maxAge: '365d',
+      index: false,
+      fallthrough: false,
+    }),
   );
   router.use(serveStatic(folder, { index: false, maxAge: '1h' }));
   return router;

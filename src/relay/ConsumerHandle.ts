@@ -57,7 +57,8 @@ export class ConsumerHandle {
         else await this.consumer.pause();
       }
     } catch (error) {
-      if (!this.consumer.closed) this.#logger.warn({ err: error, consumerId: this.consumer.id }, 'consumer failed');
+      if (!this.consumer.closed)
+        this.#logger.warn({ err: error, consumerId: this.consumer.id }, 'consumer failed');
     } finally {
       this.#applying = false;
     }

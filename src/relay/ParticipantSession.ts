@@ -152,7 +152,8 @@ export class ParticipantSession {
       paused,
     });
     try {
-      if (this.#closed || producer.closed) throw new VireoError('conflict', 'the transport was closed meanwhile');
+      if (this.#closed || producer.closed)
+        throw new VireoError('conflict', 'the transport was closed meanwhile');
       const id = newId();
       const publication = room.addPublication({
         id,
@@ -283,7 +284,8 @@ export class ParticipantSession {
     const { room, router, logger } = this.room;
     const subscription = room.subscribe(this.id, publicationId, view);
     const publication = this.room.publications.get(publicationId);
-    if (!publication) throw new VireoError('not-found', `data.publicationId: no publication ${publicationId}`);
+    if (!publication)
+      throw new VireoError('not-found', `data.publicationId: no publication ${publicationId}`);
     const session = new SubscriptionSession({
       subscription,
       publication,
@@ -318,7 +320,8 @@ export class ParticipantSession {
     if (direction === 'recv') {
       for (const publicationId of [...this.subscriptions.keys()]) this.dropSubscription(publicationId);
     } else {
-      for (const publicationId of [...this.#state.publications.keys()]) this.room.removePublication(publicationId);
+      for (const publicationId of [...this.#state.publications.keys()])
+        this.room.removePublication(publicationId);
     }
     transport.close();
     this.room.reconcile();

@@ -248,7 +248,11 @@ export class Relay {
     this.#graceTimers.delete(participant);
   }
 
-  #describeJoin(participant: ParticipantSession, options: JoinOptions, resumed: boolean): ResponseData['join'] {
+  #describeJoin(
+    participant: ParticipantSession,
+    options: JoinOptions,
+    resumed: boolean,
+  ): ResponseData['join'] {
     const { room } = participant;
     const info = this.restorer?.info;
     return {

@@ -164,8 +164,7 @@ export class RestorationController {
     }
     const eligible = [...this.#entries.values()].filter(
       (entry) =>
-        (entry.demand.wanted && nowMs >= entry.retryAtMs) ||
-        (hasTrack(entry) && nowMs < entry.lingerUntilMs),
+        (entry.demand.wanted && nowMs >= entry.retryAtMs) || (hasTrack(entry) && nowMs < entry.lingerUntilMs),
     );
     const slots = assignSlots(
       eligible.map((entry) => ({
@@ -237,7 +236,10 @@ export class RestorationController {
       (error: unknown) => {
         entry.starting = null;
         if (!starting.abandoned) {
-          this.#logger.warn({ err: error, publicationId: target.publicationId }, 'restoration could not start');
+          this.#logger.warn(
+            { err: error, publicationId: target.publicationId },
+            'restoration could not start',
+          );
           this.#failed(entry, reasonOf(VireoError.from(error)));
         }
         this.#plan();
@@ -276,7 +278,8 @@ export class RestorationController {
     const entry = this.#entries.get(report.trackId);
     if (!entry || !hasTrack(entry)) return;
     entry.report = report;
-    if (entry.failures > 0 && entry.begun && Date.now() - entry.startedAtMs > HEALTHY_AFTER_MS) entry.failures = 0;
+    if (entry.failures > 0 && entry.begun && Date.now() - entry.startedAtMs > HEALTHY_AFTER_MS)
+      entry.failures = 0;
     this.#announce(entry, true);
     entry.target.reported(report);
   }
@@ -304,10 +307,15 @@ export class RestorationController {
   }
 
   #availabilityOf(entry: Entry, slot: boolean): RestoredAvailability {
-    const unavailable = (reason: string): RestoredAvailability => ({ state: 'unavailable', reason, bitrateBps: null });
+    const unavailable = (reason: string): RestoredAvailability => ({
+      state: 'unavailable',
+      reason,
+      bitrateBps: null,
+    });
     const { report } = entry;
     if (hasTrack(entry)) {
-      if (report?.level === 'original' && report.reason !== 'starting') return unavailable(report.reason ?? 'overloaded');
+      if (report?.level === 'original' && report.reason !== 'starting')
+        return unavailable(report.reason ?? 'overloaded');
       if (entry.variant && entry.begun) {
         return { state: 'active', reason: null, bitrateBps: report ? report.outputBitrateBps : null };
       }

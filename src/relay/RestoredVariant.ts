@@ -42,7 +42,8 @@ export class RestoredVariant {
       const cname = source.rtpParameters.rtcp?.cname ?? input.cname;
       const capability = findCodec(router.rtpCapabilities, codec);
       const payloadType = capability?.preferredPayloadType;
-      if (payloadType === undefined) throw new VireoError('unsupported', `the engine does not offer ${codec}`);
+      if (payloadType === undefined)
+        throw new VireoError('unsupported', `the engine does not offer ${codec}`);
       const output: RtpVideoStream = { codec, payloadType, ssrc: newSsrc(), cname };
       const track = await restorer.startTrack({
         trackId: publicationId,

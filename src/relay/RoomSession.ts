@@ -155,7 +155,10 @@ export class RoomSession implements PublicationOwner {
     if (this.#closed) return;
     const { subscriptions, demands } = this.room.decide(Date.now());
     for (const { subscription } of subscriptions) {
-      this.participants.get(subscription.participantId)?.subscriptions.get(subscription.publication.id)?.apply();
+      this.participants
+        .get(subscription.participantId)
+        ?.subscriptions.get(subscription.publication.id)
+        ?.apply();
     }
     const { restoration } = this.#options;
     if (!restoration) return;

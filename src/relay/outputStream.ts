@@ -5,7 +5,11 @@ import type { RtpVideoStream, VideoCodec } from '../restorer/types.js';
 
 export type OutputCodecSetting = 'auto' | 'h264' | 'vp8' | 'av1';
 
-const SETTINGS: Record<Exclude<OutputCodecSetting, 'auto'>, VideoCodec> = { h264: 'H264', vp8: 'VP8', av1: 'AV1' };
+const SETTINGS: Record<Exclude<OutputCodecSetting, 'auto'>, VideoCodec> = {
+  h264: 'H264',
+  vp8: 'VP8',
+  av1: 'AV1',
+};
 
 export interface OutputCodecInputs {
   setting: OutputCodecSetting;
@@ -17,7 +21,12 @@ export interface OutputCodecInputs {
 }
 
 /** The codec of a restored track. `auto`: H.264 when every watcher has it, else VP8. Null: nothing fits. */
-export function chooseOutputCodec({ setting, encoders, router, watchers }: OutputCodecInputs): VideoCodec | null {
+export function chooseOutputCodec({
+  setting,
+  encoders,
+  router,
+  watchers,
+}: OutputCodecInputs): VideoCodec | null {
   const possible = (codec: VideoCodec) => encoders.includes(codec) && findCodec(router, codec) !== undefined;
   const forAll = (codec: VideoCodec) => watchers.every((watcher) => findCodec(watcher, codec) !== undefined);
   if (setting !== 'auto' && possible(SETTINGS[setting])) return SETTINGS[setting];

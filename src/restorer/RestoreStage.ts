@@ -19,7 +19,7 @@ export interface RestoreStageOptions {
   costs: CostModel;
   logger: Logger;
   /** Takes ownership of the restored picture. */
-  onRestored: (restored: TrackedPicture, packageName: string) => void;
+  onRestored: (restored: TrackedPicture) => void;
   onDropped: (frames: number) => void;
   /** The model could not restore a block, or no stream could be opened. */
   onFailed: (error: unknown) => void;
@@ -153,7 +153,7 @@ export class RestoreStage implements GateWaiter {
         picture.rtpTimestamp90k = times.rtpTimestamp90k;
         const restored = { picture, times, recycle };
         if (this.#closed || this.#target === null) discard(restored);
-        else onRestored(restored, target.packageName);
+        else onRestored(restored);
       });
     } catch (error) {
       for (const tracked of block) discard(tracked);

@@ -38,8 +38,9 @@ export class RestorerHost {
   readonly #device: InferenceDevice;
   readonly #context: PipelineContext;
   readonly #scheduler: Scheduler;
-  /** Null while a track's port is being opened. */
-  readonly #tracks = new Map<string, TrackPipeline | null>();
+  readonly #tracks = new Map<string, TrackPipeline>();
+  /** Tracks whose port is being opened: the request that asked for it. */
+  readonly #opening = new Map<string, number>();
   readonly #timers: NodeJS.Timeout[];
   #closing: Promise<void> | null = null;
 
@@ -141,11 +142,11 @@ export class RestorerHost {
     const { trackId } = options;
     try {
       if (this.#closing) throw new VireoError('draining', 'restorer is shutting down');
-      if (this.#tracks.has(trackId))
+      if (this.#tracks.has(trackId) || this.#opening.has(trackId))
         throw new VireoError('conflict', `track ${trackId} is being restored already`);
-      this.#tracks.set(trackId, null);
+      this.#opening.set(trackId, requestId);
       const pipeline = await TrackPipeline.create(options, this.#context);
-      if (this.#tracks.get(trackId) !== null || this.#closing) {
+      if (this.#opening.get(trackId) !== requestId || this.#closing) {
         await pipeline.close();
         throw new VireoError('unavailable', `track ${trackId} was stopped`);
       }
@@ -154,15 +155,17 @@ export class RestorerHost {
       this.#options.send({ type: 'trackListening', requestId, ...pipeline.localAddress });
     } catch (thrown) {
       const { code, message } = VireoError.from(thrown);
-      if (code !== 'conflict' && this.#tracks.get(trackId) === null) this.#tracks.delete(trackId);
       this.#options.send({ type: 'trackRefused', requestId, code, message });
+    } finally {
+      if (this.#opening.get(trackId) === requestId) this.#opening.delete(trackId);
     }
   }
 
   async #stopTrack(trackId: string): Promise<void> {
+    this.#opening.delete(trackId);
     const pipeline = this.#tracks.get(trackId);
+    if (pipeline === undefined) return;
     this.#tracks.delete(trackId);
-    if (!pipeline) return;
     this.#scheduler.remove(trackId);
     try {
       await pipeline.close();
@@ -174,7 +177,7 @@ export class RestorerHost {
 
   #report(): void {
     const nowMs = performance.now();
-    for (const pipeline of this.#tracks.values()) pipeline?.report(nowMs);
+    for (const pipeline of this.#tracks.values()) pipeline.report(nowMs);
   }
 }
 

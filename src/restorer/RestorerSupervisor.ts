@@ -22,7 +22,7 @@ import type {
 export interface SupervisorSettings {
   entry: URL;
   policy: RestartPolicy;
-  /** Loading and warming up models, including CUDA's search for algorithms. */
+  /** Loading and warming up models (TensorRT builds engines for half an hour); longer than the device's own patience. */
   startTimeoutMs: number;
   /** Between SIGTERM and SIGKILL. */
   graceMs: number;
@@ -99,7 +99,7 @@ export class RestorerSupervisor extends EventEmitter<RestorerEvents> implements 
     this.#settings = {
       entry: restorerEntryUrl,
       policy: new RestartPolicy(),
-      startTimeoutMs: 180_000,
+      startTimeoutMs: options.provider === 'tensorrt' ? 1_860_000 : 240_000,
       graceMs: 5_000,
       requestTimeoutMs: 10_000,
       firstStartAttempts: 3,

@@ -8,7 +8,7 @@ import { DeadlineTimer } from './DeadlineTimer.js';
 import { DecodeStage } from './DecodeStage.js';
 import { EncodeStage } from './EncodeStage.js';
 import { discard, type FrameTimes } from './frames.js';
-import type { LadderDecision, ModelLevel } from './LoadLadder.js';
+import type { LadderDecision } from './LoadLadder.js';
 import type { PipelineContext } from './PipelineContext.js';
 import { RestoreStage } from './RestoreStage.js';
 import { blankReport } from './reports.js';
@@ -49,7 +49,7 @@ export class TrackPipeline implements ScheduledTrack {
 
   #priority: number;
   #inputChanged = false;
-  #output = { width: 0, height: 0, model: null as string | null };
+  #output = { width: 0, height: 0 };
   #started = false;
   #keepCredit = 0;
   #lastRtp90k: number | null = null;
@@ -112,9 +112,8 @@ export class TrackPipeline implements ScheduledTrack {
       gate: context.gate,
       costs: context.costs,
       logger,
-      onRestored: (restored, model) => {
+      onRestored: (restored) => {
         this.#condition.modelWorked();
-        this.#output.model = model;
         this.#encode.push(restored);
       },
       onDropped: (frames) => this.#meters.stale(frames, performance.now()),
@@ -408,7 +407,7 @@ export class TrackPipeline implements ScheduledTrack {
       level,
       reason,
       stages: restored ? meters.stages.snapshot(nowMs) : null,
-      model: restored ? this.#modelName(level as ModelLevel) : null,
+      model: restored ? (this.#context.models.nameAt(level) ?? null) : null,
       provider: restored ? this.#context.device.provider : null,
       inputWidth: this.#condition.input?.width ?? 0,
       inputHeight: this.#condition.input?.height ?? 0,
@@ -424,10 +423,6 @@ export class TrackPipeline implements ScheduledTrack {
       framesDropped: meters.framesDropped,
       jitterMs,
     });
-  }
-
-  #modelName(level: ModelLevel): string | null {
-    return this.#output.model ?? this.#context.models.nameAt(level) ?? null;
   }
 
   /** Bad media must not end the process, nor fill the log. */

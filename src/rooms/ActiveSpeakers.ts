@@ -29,7 +29,10 @@ export class ActiveSpeakers {
    * Takes the levels of one interval; participants that are not among them are silent.
    * @returns the new list when it changed and the last change is long enough ago, else null
    */
-  update(nowMs: number, levels: readonly { participantId: string; volumeDbov: number }[]): readonly string[] | null {
+  update(
+    nowMs: number,
+    levels: readonly { participantId: string; volumeDbov: number }[],
+  ): readonly string[] | null {
     const heard = new Map<string, number>();
     for (const { participantId, volumeDbov } of levels) {
       heard.set(participantId, Math.max(volumeDbov, heard.get(participantId) ?? SILENCE_DBOV));

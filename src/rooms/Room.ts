@@ -1,7 +1,7 @@
 import { VireoError } from '../errors.js';
 import type { ParticipantDescription, PublicationDescription } from '../signaling/messages.js';
 import { DownlinkGate, MIN_RESTORED_BPS } from './DownlinkGate.js';
-import { type DownlinkItem, DEFAULT_ORIGINAL_BPS, shareDownlink } from './downlinkShare.js';
+import { DEFAULT_ORIGINAL_BPS, type DownlinkItem, shareDownlink } from './downlinkShare.js';
 import type {
   Participant,
   Publication,
@@ -56,7 +56,10 @@ export class Room {
   addParticipant(id: string, name: string): Participant {
     if (this.#participants.has(id)) throw new VireoError('conflict', `participant ${id} is already here`);
     if (this.#participants.size >= this.#policy.maxParticipants) {
-      throw new VireoError('room-full', `room "${this.name}" is full (${this.#policy.maxParticipants} participants)`);
+      throw new VireoError(
+        'room-full',
+        `room "${this.name}" is full (${this.#policy.maxParticipants} participants)`,
+      );
     }
     const participant: Participant = {
       id,
@@ -128,7 +131,10 @@ export class Room {
     }
     const sourceKind = source === 'camera' || source === 'screen' ? 'video' : 'audio';
     if (sourceKind !== kind) {
-      throw new VireoError('bad-request', `data.source: "${source}" is ${sourceKind}, but data.kind is "${kind}"`);
+      throw new VireoError(
+        'bad-request',
+        `data.source: "${source}" is ${sourceKind}, but data.kind is "${kind}"`,
+      );
     }
   }
 
@@ -299,14 +305,16 @@ export class Room {
   /** @throws VireoError `not-found` */
   publication(id: string): Publication {
     const publication = this.#publications.get(id);
-    if (!publication) throw new VireoError('not-found', `data.publicationId: no publication ${id} in this room`);
+    if (!publication)
+      throw new VireoError('not-found', `data.publicationId: no publication ${id} in this room`);
     return publication;
   }
 
   /** @throws VireoError `not-found` */
   subscription(participantId: string, publicationId: string): Subscription {
     const subscription = this.participant(participantId).subscriptions.get(publicationId);
-    if (!subscription) throw new VireoError('not-found', `data.publicationId: you do not subscribe to ${publicationId}`);
+    if (!subscription)
+      throw new VireoError('not-found', `data.publicationId: you do not subscribe to ${publicationId}`);
     return subscription;
   }
 
@@ -314,7 +322,9 @@ export class Room {
   #judgeDownlinks(nowMs: number, thin: Set<Subscription>): Map<string, number> {
     const wanting: { subscription: Subscription; availableBps: number; voteBps: number }[] = [];
     for (const participant of this.#participants.values()) {
-      const items = [...participant.subscriptions.values()].map((subscription) => this.#downlinkItem(subscription));
+      const items = [...participant.subscriptions.values()].map((subscription) =>
+        this.#downlinkItem(subscription),
+      );
       if (!items.some((item) => item.wantsRestored)) continue;
       const shares = shareDownlink(participant.downlinkBps ?? this.#policy.initialDownlinkBps, items);
       for (const subscription of participant.subscriptions.values()) {
@@ -333,7 +343,9 @@ export class Room {
       const ceilingBps = ceilings.get(id) ?? this.#policy.maxRestoredBitrateBps;
       // The stream is about to come down to the ceiling: that is what a receiver has to carry.
       const neededBps = Math.min(ceilingBps, Math.max(MIN_RESTORED_BPS, restored.bitrateBps ?? 0));
-      if (this.#gateOf(subscription).update(nowMs, availableBps, neededBps, subscription.decision.run.restored)) {
+      if (
+        this.#gateOf(subscription).update(nowMs, availableBps, neededBps, subscription.decision.run.restored)
+      ) {
         thin.add(subscription);
       }
     }
@@ -341,7 +353,8 @@ export class Room {
   }
 
   #downlinkItem({ publication, wantedView, pinned }: Subscription): DownlinkItem {
-    const allowed = forbiddenReason(publication, this.#policy.restorationEnabled) === null && !publication.paused;
+    const allowed =
+      forbiddenReason(publication, this.#policy.restorationEnabled) === null && !publication.paused;
     return {
       publicationId: publication.id,
       kind: publication.kind,

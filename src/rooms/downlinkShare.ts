@@ -33,7 +33,10 @@ export interface DownlinkShare {
  * Divides one receiver's downlink among the restored streams that it wants. Originals and audio are
  * reserved first: restoration never takes what plain forwarding needs.
  */
-export function shareDownlink(downlinkBps: number, items: readonly DownlinkItem[]): Map<string, DownlinkShare> {
+export function shareDownlink(
+  downlinkBps: number,
+  items: readonly DownlinkItem[],
+): Map<string, DownlinkShare> {
   const wanting = items.filter((item) => item.wantsRestored).sort((a, b) => b.priority - a.priority);
   let left = downlinkBps * USABLE;
   for (const item of items) {

@@ -4,7 +4,14 @@ import { VireoError } from '../errors.js';
 import type { Logger } from '../log.js';
 import type { ParticipantConnection, ParticipantSession } from '../relay/ParticipantSession.js';
 import type { Relay } from '../relay/Relay.js';
-import type { EventData, EventName, ProtocolError, RequestData, RequestName, ResponseData } from './messages.js';
+import type {
+  EventData,
+  EventName,
+  ProtocolError,
+  RequestData,
+  RequestName,
+  ResponseData,
+} from './messages.js';
 import { knownRequestName, type ParsedRequest, parseRequest } from './parseRequest.js';
 import { TokenBucket } from './TokenBucket.js';
 
@@ -83,11 +90,17 @@ export class ClientConnection implements ParticipantConnection {
     const acknowledge = args[args.length - 1];
     const message = args[0];
     if (typeof acknowledge !== 'function') {
-      this.#options.onAnswer(knownRequestName(message), toProtocolError(new VireoError('bad-request', 'no callback')));
+      this.#options.onAnswer(
+        knownRequestName(message),
+        toProtocolError(new VireoError('bad-request', 'no callback')),
+      );
       return;
     }
     if (this.#pending >= MAX_PENDING) {
-      this.#refuse(acknowledge, new VireoError('rate-limited', `more than ${MAX_PENDING} requests wait for an answer`));
+      this.#refuse(
+        acknowledge,
+        new VireoError('rate-limited', `more than ${MAX_PENDING} requests wait for an answer`),
+      );
       return;
     }
     this.#pending++;
@@ -153,7 +166,8 @@ export class ClientConnection implements ParticipantConnection {
   }
 
   async #join(data: RequestData<'join'>): Promise<Answer> {
-    if (this.#participant) throw new VireoError('conflict', 'join: this connection is in a room already; leave first');
+    if (this.#participant)
+      throw new VireoError('conflict', 'join: this connection is in a room already; leave first');
     const { relay, admit } = this.#options;
     const iceServers = admit(data);
     this.#held = [];
@@ -202,7 +216,11 @@ export class ClientConnection implements ParticipantConnection {
     if (failure.code !== 'internal') return toProtocolError(failure);
     this.#options.logger.error({ err: error, request: name }, 'a request failed');
     // What went wrong inside is for the log, not for the other side.
-    return { code: 'internal', message: `${name ?? 'request'}: internal error of the relay`, retryable: false };
+    return {
+      code: 'internal',
+      message: `${name ?? 'request'}: internal error of the relay`,
+      retryable: false,
+    };
   }
 }
 

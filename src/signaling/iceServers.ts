@@ -13,13 +13,21 @@ type IceServer = ResponseData['join']['iceServers'][number];
 export function iceServersFor(ice: Config['ice'], participantName: string, nowMs = Date.now()): IceServer[] {
   return ice.servers.map(({ urls, username, credential }) => {
     if (username !== undefined || credential !== undefined) {
-      return { urls, ...(username !== undefined && { username }), ...(credential !== undefined && { credential }) };
+      return {
+        urls,
+        ...(username !== undefined && { username }),
+        ...(credential !== undefined && { credential }),
+      };
     }
     const turn = urls.some((url) => url.startsWith('turn'));
     if (!turn || ice.turnSecret === undefined) return { urls };
     const expiry = Math.floor(nowMs / 1_000) + ice.turnTtlSeconds;
     // coturn splits at the first colon; what follows is for its log only.
     const user = `${expiry}:${participantName.replace(/[^\p{L}\p{N}_.-]/gu, '_')}`;
-    return { urls, username: user, credential: createHmac('sha1', ice.turnSecret).update(user).digest('base64') };
+    return {
+      urls,
+      username: user,
+      credential: createHmac('sha1', ice.turnSecret).update(user).digest('base64'),
+    };
   });
 }

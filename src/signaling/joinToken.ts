@@ -20,7 +20,12 @@ export interface JoinGrant {
 const LEEWAY_S = 30;
 const HEADER = encode({ alg: 'HS256', typ: 'JWT' });
 
-export function signJoinToken(secret: string, grant: JoinGrant, ttlSeconds: number, nowMs = Date.now()): string {
+export function signJoinToken(
+  secret: string,
+  grant: JoinGrant,
+  ttlSeconds: number,
+  nowMs = Date.now(),
+): string {
   const issuedAt = Math.floor(nowMs / 1_000);
   const payload = encode({ room: grant.room, name: grant.name, iat: issuedAt, exp: issuedAt + ttlSeconds });
   return `${HEADER}.${payload}.${sign(secret, `${HEADER}.${payload}`)}`;
@@ -50,7 +55,8 @@ export function verifyJoinToken(
   const { room, name, exp, nbf } = claims.data;
   const nowS = nowMs / 1_000;
   if (exp <= nowS) throw new VireoError('unauthorized', 'data.token: has expired');
-  if (nbf !== undefined && nbf > nowS + LEEWAY_S) throw new VireoError('unauthorized', 'data.token: is not valid yet');
+  if (nbf !== undefined && nbf > nowS + LEEWAY_S)
+    throw new VireoError('unauthorized', 'data.token: is not valid yet');
   if (room !== wanted.room) throw new VireoError('forbidden', 'data.token: is for another room');
   if (name !== wanted.name) throw new VireoError('forbidden', 'data.token: is for another name');
 }

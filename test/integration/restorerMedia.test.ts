@@ -161,7 +161,7 @@ describe('a restored track, with real codecs, models and UDP', () => {
   it('keeps going when 5 % of the packets are lost: what is missing is asked for', async () => {
     const feeder = await start('lossy', { loss: 0.05, bitrateBps: 250_000 });
     feeder.play(small);
-    await restoredFrames(feeder, 30);
+    await restoredFrames(feeder, 20);
     expect(feeder.packetsDropped).toBeGreaterThan(0);
     expect(feeder.rtcp.some(({ type }) => type === 'nack')).toBe(true);
     await expect.poll(() => last('lossy')?.nacksSent, WAIT).toBeGreaterThan(0);

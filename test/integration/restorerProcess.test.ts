@@ -165,6 +165,18 @@ describe('a restorer process', () => {
     }
   });
 
+  it('takes a track again that was stopped while it was starting', async () => {
+    const feeder = await RtpFeeder.create({ trackId: 'hasty' });
+    feeders.push(feeder);
+    const first = restorer.startTrack(feeder.track);
+    restorer.stopTrack('hasty');
+    const second = restorer.startTrack(feeder.track);
+    await expect(first).rejects.toMatchObject({ code: 'unavailable' });
+    feeder.connect((await second).localAddress);
+    feeder.play(clip);
+    await expect.poll(() => feeder.restoredCount, WAIT).toBeGreaterThan(0);
+  });
+
   it('drains and exits with 0 on SIGTERM, and when its relay is gone', async () => {
     for (const end of ['SIGTERM', 'disconnect'] as const) {
       const child = await startBare(options);

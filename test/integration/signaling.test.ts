@@ -4,9 +4,9 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { Config } from '../../src/config/schema.js';
 import { signJoinToken } from '../../src/signaling/joinToken.js';
 import { seededRandom } from '../contract/sfuSupport.js';
+import { mutateJson } from '../support/fakes/mutateJson.js';
 import { RelayClient } from '../support/fakes/RelayClient.js';
 import { startTestServer } from '../support/fakes/relayServer.js';
-import { mutateJson } from '../support/fakes/mutateJson.js';
 
 type Relay = Awaited<ReturnType<typeof startTestServer>>;
 let relay: Relay | null = null;
@@ -37,7 +37,9 @@ describe('requests', () => {
   it('need a room first, and only one', async () => {
     const { url } = await start();
     const client = await connect(url);
-    await expect(client.request('createTransport', { direction: 'send' })).rejects.toEqual(refusal('conflict'));
+    await expect(client.request('createTransport', { direction: 'send' })).rejects.toEqual(
+      refusal('conflict'),
+    );
     await expect(client.request('leave', {})).resolves.toEqual({});
     await client.join('blue', 'Ann');
     await expect(client.request('join', join())).rejects.toEqual(refusal('conflict'));
@@ -68,13 +70,17 @@ describe('requests', () => {
     await expect(ben.request('subscribe', { publicationId })).rejects.toEqual(refusal('conflict'));
     await expect(ann.request('subscribe', { publicationId })).rejects.toEqual(refusal('bad-request'));
     await expect(ben.request('consumerReady', { consumerId: 'x' })).rejects.toEqual(refusal('not-found'));
-    await expect(ben.request('setView', { publicationId, view: 'split' })).rejects.toEqual(refusal('not-found'));
+    await expect(ben.request('setView', { publicationId, view: 'split' })).rejects.toEqual(
+      refusal('not-found'),
+    );
   });
 
   it('that come too fast are refused, and the connection cut when they go on', async () => {
     const { url } = await start({ limits: { requestsPerSecond: 2 } as Config['limits'] });
     const client = await connect(url);
-    const answers = await Promise.all(Array.from({ length: 30 }, () => client.raw({ name: 'leave', data: {} })));
+    const answers = await Promise.all(
+      Array.from({ length: 30 }, () => client.raw({ name: 'leave', data: {} })),
+    );
     const refused = answers.filter((answer) => (answer as { ok: boolean }).ok === false);
     expect(refused).toHaveLength(10);
     expect(refused[0]).toMatchObject({ error: { code: 'rate-limited', retryable: true } });
@@ -153,7 +159,11 @@ describe('draining', () => {
 
 describe('10,000 mutated messages', () => {
   it('get clear errors, crash nothing and leave nothing behind', { timeout: 180_000 }, async () => {
-    const limits = { requestsPerSecond: 10_000, sessionGraceMs: 100, participantsPerRoom: 100 } as Config['limits'];
+    const limits = {
+      requestsPerSecond: 10_000,
+      sessionGraceMs: 100,
+      participantsPerRoom: 100,
+    } as Config['limits'];
     const { url, server } = await start({ limits });
     const ann = await connect(url);
     const ben = await connect(url);
@@ -198,7 +208,11 @@ describe('10,000 mutated messages', () => {
         }
       }
       // Raw events that are no requests, too.
-      (fuzzer.socket as unknown as { emit(name: string, ...args: unknown[]): void }).emit('nonsense', 1, null);
+      (fuzzer.socket as unknown as { emit(name: string, ...args: unknown[]): void }).emit(
+        'nonsense',
+        1,
+        null,
+      );
       await fuzzer.close();
     }
     expect(sent).toBeGreaterThanOrEqual(10_000);
@@ -207,7 +221,10 @@ describe('10,000 mutated messages', () => {
     const packets = ben.packets(consumer);
     await ben.until('packets after all that', () => ben.packets(consumer) > packets);
     await ann.request('updatePublication', { publicationId, restorable: false });
-    await ben.until('an event after all that', () => ben.last('publicationChanged')?.restoredReason === 'opted-out');
+    await ben.until(
+      'an event after all that',
+      () => ben.last('publicationChanged')?.restoredReason === 'opted-out',
+    );
     // Restoration that a fuzzer asked for lingers for a moment.
     const counts = ({ rooms, participants, publications, engine }: typeof before) =>
       JSON.stringify({ rooms, participants, publications, engine });
@@ -218,7 +235,15 @@ describe('10,000 mutated messages', () => {
   function validMessages(publicationId: string, transportId: string): unknown[] {
     const rtpParameters = {
       mid: '0',
-      codecs: [{ mimeType: 'video/VP8', payloadType: 96, clockRate: 90_000, parameters: {}, rtcpFeedback: [{ type: 'nack' }] }],
+      codecs: [
+        {
+          mimeType: 'video/VP8',
+          payloadType: 96,
+          clockRate: 90_000,
+          parameters: {},
+          rtcpFeedback: [{ type: 'nack' }],
+        },
+      ],
       headerExtensions: [{ uri: 'urn:ietf:params:rtp-hdrext:sdes:mid', id: 1 }],
       encodings: [{ ssrc: 12_345 }],
       rtcp: { cname: 'c' },
@@ -226,7 +251,10 @@ describe('10,000 mutated messages', () => {
     const dtlsParameters = { role: 'client', fingerprints: [{ algorithm: 'sha-256', value: 'AA:BB' }] };
     const video = { kind: 'video', mimeType: 'video/VP8', clockRate: 90_000, preferredPayloadType: 96 };
     return [
-      { name: 'join', data: { protocol: 1, room: 'fuzzed', name: 'Fuzz', rtpCapabilities: { codecs: [video] } } },
+      {
+        name: 'join',
+        data: { protocol: 1, room: 'fuzzed', name: 'Fuzz', rtpCapabilities: { codecs: [video] } },
+      },
       { name: 'setRtpCapabilities', data: { rtpCapabilities: { codecs: [video], headerExtensions: [] } } },
       { name: 'leave', data: {} },
       { name: 'createTransport', data: { direction: 'send' } },
@@ -248,8 +276,12 @@ describe('10,000 mutated messages', () => {
 describe('connections that never join', () => {
   it('leave nothing behind', async () => {
     const { url, server } = await start();
-    const sockets = Array.from({ length: 10 }, () => io(url, { transports: ['polling'], forceNew: true, reconnection: false }));
-    await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('connect', () => resolve(null)))));
+    const sockets = Array.from({ length: 10 }, () =>
+      io(url, { transports: ['polling'], forceNew: true, reconnection: false }),
+    );
+    await Promise.all(
+      sockets.map((socket) => new Promise((resolve) => socket.once('connect', () => resolve(null)))),
+    );
     for (const socket of sockets) socket.disconnect();
     expect(server.relay.snapshot()).toMatchObject({ rooms: 0, participants: 0 });
   });

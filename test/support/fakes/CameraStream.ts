@@ -41,7 +41,7 @@ export class CameraStream {
 
   /** Answers what asks for a key frame (PLI, FIR). */
   onRtcp(message: RtcpMessage): void {
-    if (message.kind === 'pli' || message.kind === 'fir') this.#keyFrame = true;
+    if (message.type === 'pli' || message.type === 'fir') this.#keyFrame = true;
   }
 
   async stop(): Promise<void> {

@@ -40,7 +40,8 @@ describe('vireo', () => {
   it('lists its commands', async () => {
     const { code, stdout } = await vireo(['--help']);
     expect(code).toBe(0);
-    for (const name of ['serve', 'restore', 'evaluate', 'bench', 'doctor', 'token']) expect(stdout).toContain(name);
+    for (const name of ['serve', 'restore', 'evaluate', 'bench', 'doctor', 'token'])
+      expect(stdout).toContain(name);
     expect((await vireo(['--version'])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
@@ -62,7 +63,9 @@ describe('vireo', () => {
 describe('vireo serve', () => {
   it('says in one line which key, flag or file is wrong', async () => {
     expect(reason(await vireo(['serve', '--port', 'abc']))).toMatch(/^vireo: http.port: "abc" .*flag --port/);
-    expect(reason(await vireo(['serve', '--config', 'none.yaml']))).toBe('vireo: --config: none.yaml does not exist');
+    expect(reason(await vireo(['serve', '--config', 'none.yaml']))).toBe(
+      'vireo: --config: none.yaml does not exist',
+    );
     expect(reason(await vireo(['serve', '--engine', 'fast']))).toMatch(/^vireo: rtc.engine: "fast"/);
   });
 
@@ -86,7 +89,11 @@ describe('vireo token', () => {
     expect(code).toBe(0);
     verifyJoinToken(SECRET, stdout.trim(), { room: 'blue', name: 'Ann Lee' });
     const json = await vireo([...args, '--json'], { VIREO_AUTH_SECRET: SECRET });
-    expect(JSON.parse(json.stdout)).toMatchObject({ room: 'blue', name: 'Ann Lee', token: expect.any(String) });
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      room: 'blue',
+      name: 'Ann Lee',
+      token: expect.any(String),
+    });
   });
 
   it('says what is missing or wrong', async () => {
@@ -97,7 +104,8 @@ describe('vireo token', () => {
 
   it('reads times', () => {
     expect(['90s', '30m', '1h', '7d'].map(parseDuration)).toEqual([90, 1_800, 3_600, 604_800]);
-    for (const text of ['', '0s', '-1h', '1', '1.5h', '1y']) expect(() => parseDuration(text)).toThrow(/--ttl/);
+    for (const text of ['', '0s', '-1h', '1', '1.5h', '1y'])
+      expect(() => parseDuration(text)).toThrow(/--ttl/);
   });
 });
 
@@ -107,7 +115,9 @@ describe('vireo doctor', () => {
     const file = join(folder, 'c.yaml');
     writeFileSync(file, 'http: {port: 0}\nrtc: {port: 0}\nice:\n  servers: [{urls: ["stun:127.0.0.1:9"]}]\n');
     const { stdout } = await vireo(['doctor', '--config', file, '--json']);
-    const report = JSON.parse(stdout) as { findings: { check: string; status: string; fix: string | null }[] };
+    const report = JSON.parse(stdout) as {
+      findings: { check: string; status: string; fix: string | null }[];
+    };
     const status = new Map(report.findings.map((finding) => [finding.check, finding]));
     expect(status.get('engine werift')?.status).toBe('ok');
     expect(status.get('port http')?.status).toBe('ok');
@@ -131,7 +141,11 @@ describe('vireo doctor', () => {
 describe('probing ICE servers', () => {
   it('reads their URLs', () => {
     expect(parseIceUrl('stun:a.example')).toEqual({ host: 'a.example', port: 3478, transport: 'udp' });
-    expect(parseIceUrl('turn:a.example:99?transport=tcp')).toEqual({ host: 'a.example', port: 99, transport: 'tcp' });
+    expect(parseIceUrl('turn:a.example:99?transport=tcp')).toEqual({
+      host: 'a.example',
+      port: 99,
+      transport: 'tcp',
+    });
     expect(parseIceUrl('turns:[::1]')).toEqual({ host: '::1', port: 5349, transport: 'tcp' });
     expect(parseIceUrl('turn:')).toBeNull();
   });

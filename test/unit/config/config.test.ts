@@ -36,7 +36,10 @@ describe('loadConfig', () => {
   it('puts the environment over the file, and flags over both', async () => {
     const yaml = 'http:\n  port: 1000\n  host: 10.0.0.1\nrtc:\n  port: 5000\n';
     const env = { VIREO_HTTP_PORT: '2000', VIREO_HTTP_HOST: '10.0.0.2' };
-    const flags = { 'http.port': { value: '3001', flag: '--port' }, 'http.host': { value: undefined, flag: '--host' } };
+    const flags = {
+      'http.port': { value: '3001', flag: '--port' },
+      'http.host': { value: undefined, flag: '--host' },
+    };
     const { config, file } = await load(yaml, { env, flags });
     expect(config.http).toMatchObject({ port: 3001, host: '10.0.0.2' });
     expect(config.rtc.port).toBe(5000);
@@ -74,13 +77,17 @@ describe('loadConfig', () => {
     expect(await refusal('rtc: {engine: fast}')).toBe(
       'rtc.engine: "fast" is not allowed; must be one of auto, werift, mediasoup (vireo.yaml:1)',
     );
-    expect(await refusal(null, { env: { VIREO_HTTP_PORT: '70000' } })).toMatch(/^http.port: 70000 .*environment variable VIREO_HTTP_PORT/);
+    expect(await refusal(null, { env: { VIREO_HTTP_PORT: '70000' } })).toMatch(
+      /^http.port: 70000 .*environment variable VIREO_HTTP_PORT/,
+    );
     const flags = { 'http.port': { value: 'x', flag: '--port' } };
     expect(await refusal('http: {port: 1}', { flags })).toMatch(/^http.port: "x" .*\(flag --port\)$/);
     expect(await refusal('ice:\n  servers:\n    - urls: ["http://x"]\n')).toMatch(
       /^ice\.servers\[0\]\.urls\[0\]: .*must begin with stun:.*\(vireo.yaml:3\)$/,
     );
-    expect(await refusal('restoration:\n  targetHeight: 1080\n')).toMatch(/^restoration.targetHeight: 1080 is not allowed; must be 720/);
+    expect(await refusal('restoration:\n  targetHeight: 1080\n')).toMatch(
+      /^restoration.targetHeight: 1080 is not allowed; must be 720/,
+    );
   });
 
   it('does not print secrets', async () => {
@@ -94,7 +101,9 @@ describe('loadConfig', () => {
       /^http\.prot: unknown key; allowed: host, port, .* \(vireo.yaml:3\)$/,
     );
     expect(await refusal('htpp: {}')).toMatch(/^htpp: unknown key; allowed: http, log, rtc, /);
-    expect(await refusal(null, { env: { VIREO_RTC_PROT: '1' } })).toMatch(/^VIREO_RTC_PROT: unknown environment variable/);
+    expect(await refusal(null, { env: { VIREO_RTC_PROT: '1' } })).toMatch(
+      /^VIREO_RTC_PROT: unknown environment variable/,
+    );
   });
 
   it('refuses what is no YAML, no mapping or no file', async () => {

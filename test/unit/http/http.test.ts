@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
 import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -103,7 +103,9 @@ describe('the page', () => {
       const response = await get(path);
       expect(response.status).toBe(200);
       expect(response.headers.get('cache-control')).toBe('no-cache');
-      expect(response.headers.get('content-security-policy')).toMatch(/default-src 'self'.*media-src 'self' blob: mediastream:/);
+      expect(response.headers.get('content-security-policy')).toMatch(
+        /default-src 'self'.*media-src 'self' blob: mediastream:/,
+      );
       expect(response.headers.get('x-content-type-options')).toBe('nosniff');
       expect(response.headers.get('x-powered-by')).toBeNull();
       expect(await response.text()).toBe('<title>Vireo</title>');
@@ -134,7 +136,13 @@ describe('the admin API', () => {
   const authorized = { authorization: `Bearer ${ADMIN_TOKEN}` };
 
   it('wants its token', async () => {
-    for (const authorization of ['', 'Bearer', 'Bearer x', `Basic ${ADMIN_TOKEN}`, `Bearer ${ADMIN_TOKEN} x`]) {
+    for (const authorization of [
+      '',
+      'Bearer',
+      'Bearer x',
+      `Basic ${ADMIN_TOKEN}`,
+      `Bearer ${ADMIN_TOKEN} x`,
+    ]) {
       const response = await get('/api/v1/rooms', { authorization });
       expect(response.status, authorization).toBe(401);
       expect(await response.json()).toMatchObject({ error: { code: 'unauthorized' } });
@@ -147,7 +155,9 @@ describe('the admin API', () => {
   it('knows what it does not have', async () => {
     const response = await get('/api/v1/rooms/blue', authorized);
     expect(response.status).toBe(404);
-    expect(await response.json()).toEqual({ error: { code: 'not-found', message: 'room: there is no room "blue"' } });
+    expect(await response.json()).toEqual({
+      error: { code: 'not-found', message: 'room: there is no room "blue"' },
+    });
     expect((await get('/api/v1/other', authorized)).status).toBe(404);
   });
 

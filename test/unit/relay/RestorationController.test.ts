@@ -3,14 +3,21 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { VireoError } from '../../../src/errors.js';
 import { createLogger } from '../../../src/log.js';
 import { RestorationController, type RestorationTarget } from '../../../src/relay/RestorationController.js';
-import type { Restorer, RestorerEvents, RestorerState, RestoreTrackOptions } from '../../../src/restorer/types.js';
+import type {
+  Restorer,
+  RestorerEvents,
+  RestorerState,
+  RestoreTrackOptions,
+} from '../../../src/restorer/types.js';
 import type { RestorationDemand, RestoredAvailability } from '../../../src/rooms/types.js';
 import { ROUTER_CODECS } from '../../../src/sfu/codecs.js';
 import type { RtpCapabilities, SfuProducer, SfuRouter } from '../../../src/sfu/types.js';
 import { fakeReport } from '../../support/fakes/FakeRestorer.js';
 
 const CAPABILITIES = { codecs: ROUTER_CODECS, headerExtensions: [] } as RtpCapabilities;
-const VP8_ONLY = { codecs: ROUTER_CODECS.filter(({ mimeType }) => mimeType === 'video/VP8') } as RtpCapabilities;
+const VP8_ONLY = {
+  codecs: ROUTER_CODECS.filter(({ mimeType }) => mimeType === 'video/VP8'),
+} as RtpCapabilities;
 
 /** Answers when the test says so; keeps the books. */
 class StubRestorer extends EventEmitter<RestorerEvents> {

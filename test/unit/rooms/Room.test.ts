@@ -144,7 +144,11 @@ describe('who gets which variant', () => {
   it('shows the original, and says why, until there is a restored variant', () => {
     camera();
     room.subscribe('ben', 'cam', 'restored');
-    expect(seen()).toEqual({ view: 'original', reason: 'starting', run: { original: true, restored: false } });
+    expect(seen()).toEqual({
+      view: 'original',
+      reason: 'starting',
+      run: { original: true, restored: false },
+    });
     room.setRestored('cam', { state: 'unavailable', reason: 'at-capacity', bitrateBps: null });
     expect(seen().reason).toBe('at-capacity');
   });
@@ -171,7 +175,11 @@ describe('who gets which variant', () => {
     decide();
     room.setShown('ben', 'cam', 'restored');
     room.setRestored('cam', { state: 'unavailable', reason: 'restorer-down', bitrateBps: null });
-    expect(seen()).toEqual({ view: 'original', reason: 'restorer-down', run: { original: true, restored: false } });
+    expect(seen()).toEqual({
+      view: 'original',
+      reason: 'restorer-down',
+      run: { original: true, restored: false },
+    });
     // Late news of a picture that is not there any more.
     room.setShown('ben', 'cam', 'restored');
     room.setRestored('cam', ACTIVE);

@@ -84,7 +84,10 @@ describe('shareDownlink', () => {
   it('votes for a fair share, never below what is worth sending', () => {
     const shares = shareDownlink(2_000_000, [video('a'), video('b')]);
     expect(shares.get('a')?.voteBps).toBeCloseTo(1_900_000 * 0.5 * 0.85);
-    expect(shareDownlink(100_000, [video('a')]).get('a')).toEqual({ availableBps: 95_000, voteBps: MIN_RESTORED_BPS });
+    expect(shareDownlink(100_000, [video('a')]).get('a')).toEqual({
+      availableBps: 95_000,
+      voteBps: MIN_RESTORED_BPS,
+    });
   });
 
   it('counts both variants of a split view', () => {

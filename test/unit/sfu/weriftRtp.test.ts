@@ -107,7 +107,9 @@ describe('SequenceRewriter', () => {
 
   test('runs for longer than a cycle of numbers', () => {
     const rewriter = new SequenceRewriter(0);
-    for (let n = 0; n < 200_000; n++) expect(rewriter.rewrite((n + 77) & 0xffff)).toBe(n & 0xffff);
+    let wrong = 0;
+    for (let n = 0; n < 200_000; n++) if (rewriter.rewrite((n + 77) & 0xffff) !== (n & 0xffff)) wrong++;
+    expect(wrong).toBe(0);
   });
 });
 

@@ -77,7 +77,9 @@ describe('ICE servers', () => {
     const [stun, turn, other] = iceServersFor(ice, 'Ann: the first', 1_000_000);
     expect(stun).toEqual({ urls: ['stun:stun.example:3478'] });
     expect(turn?.username).toBe('4600:Ann__the_first');
-    expect(turn?.credential).toBe(createHmac('sha1', 'north secret').update('4600:Ann__the_first').digest('base64'));
+    expect(turn?.credential).toBe(
+      createHmac('sha1', 'north secret').update('4600:Ann__the_first').digest('base64'),
+    );
     expect(other).toEqual({ urls: ['turn:other.example'], username: 'u', credential: 'c' });
   });
 

@@ -41,7 +41,10 @@ describe('parseRequest', () => {
     [{ name: 'setView', data: { publicationId: 'p', view: 'big' } }, /^data\.view: invalid option/],
     [{ name: 'unpublish', data: { publicationId: '' } }, /^data\.publicationId: too small/],
     [{ name: 'join', data: { protocol: 1, room: 'a b', name: 'A' } }, /^data\.room: letters, digits/],
-    [{ name: 'join', data: { protocol: 1, room: 'a', name: 'A\u0000B' } }, 'data.name: must not contain control characters'],
+    [
+      { name: 'join', data: { protocol: 1, room: 'a', name: 'A\u0000B' } },
+      'data.name: must not contain control characters',
+    ],
   ])('refuses %j', (message, expected) => {
     if (typeof expected === 'string') expect(refusal(message)).toBe(expected);
     else expect(refusal(message)).toMatch(expected);
@@ -50,7 +53,9 @@ describe('parseRequest', () => {
   it('names the field, however deep', () => {
     const data = structuredClone(publish);
     Object.assign(data.rtpParameters.codecs[0] ?? {}, { payloadType: 300 });
-    expect(refusal({ name: 'publish', data })).toMatch(/^data\.rtpParameters\.codecs\[0\]\.payloadType: too big/);
+    expect(refusal({ name: 'publish', data })).toMatch(
+      /^data\.rtpParameters\.codecs\[0\]\.payloadType: too big/,
+    );
   });
 
   it('does not repeat long texts of a client', () => {
