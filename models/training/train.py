@@ -127,7 +127,7 @@ def train(args, clips, check):
     optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, betas=(0.9, 0.99))
     run = args.cache / "runs" / args.run
     run.mkdir(parents=True, exist_ok=True)
-    step, before, losses, first = 0, 0.0, [], None
+    step, before, losses, first, last = 0, 0.0, [], None, None
     if args.resume and (run / "last.pt").exists():
         saved = torch.load(run / "last.pt")
         net.load_state_dict(saved["net"])

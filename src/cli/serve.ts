@@ -1,10 +1,8 @@
 /** `vireo serve`: the relay. */
-import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { type LoadConfigOptions, loadConfig } from '../config/loadConfig.js';
 import type { Config } from '../config/schema.js';
-import { bundledModelsUrl } from '../entrypoints.js';
-import { VireoServer } from '../http/VireoServer.js';
+import { VireoError } from '../errors.js';
 import { createLogger, type Logger } from '../log.js';
 import type { Restorer, RestorerOptions } from '../restorer/types.js';
 import type { SfuEngine } from '../sfu/types.js';
@@ -17,6 +15,9 @@ interface ServeFlags {
   port?: string;
   engine?: string;
 }
+
+/** `npm start` and `timeout` pass on a signal that the terminal sent to the whole group already: that is one, not two. */
+const SAME_SIGNAL_MS = 1_000;
 
 export function serveCommand(): Command {
   return new Command('serve')
@@ -31,11 +32,16 @@ export function serveCommand(): Command {
 /** Resolves when a signal has ended the relay and everything is closed. @throws VireoError when it cannot start */
 export async function serve(flags: ServeFlags): Promise<void> {
   process.title = 'vireo';
+  const stopSignal = waitForStopSignal();
   const { config, file } = await loadConfig(configOptions(flags));
   const logger = createLogger(config.log.level, 'vireo');
   logger.info({ file }, file === null ? 'no configuration file: defaults' : `configuration from ${file}`);
 
-  const stopped = onStopSignal(logger);
+  const stopped = stopSignal.then((signal) =>
+    logger.info({ signal }, 'draining; another signal stops at once'),
+  );
+  // Loaded now and not before: with it comes most of the code, and signals must be heard meanwhile.
+  const { VireoServer } = await import('../http/VireoServer.js');
   const server = await VireoServer.start({
     config,
     version: readVersion(),
@@ -84,12 +90,18 @@ async function startEngine({ rtc }: Config, logger: Logger): Promise<SfuEngine> 
 
 async function startRestorer(config: Config, logger: Logger): Promise<Restorer> {
   const { createRestorer } = await import('../restorer/RestorerSupervisor.js');
-  return createRestorer(restorerOptions(config), logger);
+  try {
+    return await createRestorer(restorerOptions(config), logger);
+  } catch (error) {
+    const failure = VireoError.from(error);
+    if (failure.code !== 'model-invalid' && failure.code !== 'not-found') throw failure;
+    throw new VireoError(failure.code, `restoration.model: ${failure.message}`, { cause: error });
+  }
 }
 
 export function restorerOptions({ restoration, log }: Config): RestorerOptions {
   return {
-    modelDirs: [...restoration.modelDirs, fileURLToPath(bundledModelsUrl)],
+    modelDirs: restoration.modelDirs,
     model: restoration.model,
     provider: restoration.provider,
     threads: restoration.threads,
@@ -102,15 +114,17 @@ export function restorerOptions({ restoration, log }: Config): RestorerOptions {
   };
 }
 
-/** Resolves at the first SIGTERM or SIGINT; the second ends the process at once. */
-function onStopSignal(logger: Logger): Promise<void> {
+/** Resolves at the first SIGTERM or SIGINT; a later one ends the process at once. */
+function waitForStopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    let stopping = false;
+    let stoppingSinceMs: number | null = null;
     const onSignal = (signal: NodeJS.Signals) => {
-      if (stopping) process.exit(1);
-      stopping = true;
-      logger.info({ signal }, 'draining; another signal stops at once');
-      resolve();
+      if (stoppingSinceMs !== null) {
+        if (performance.now() - stoppingSinceMs > SAME_SIGNAL_MS) process.exit(1);
+        return;
+      }
+      stoppingSinceMs = performance.now();
+      resolve(signal);
     };
     process.on('SIGTERM', onSignal);
     process.on('SIGINT', onSignal);

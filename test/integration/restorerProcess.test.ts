@@ -1,6 +1,6 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,7 @@ import { createRestorer } from '../../src/restorer/RestorerSupervisor.js';
 import type { Restorer, RestorerOptions } from '../../src/restorer/types.js';
 import { naturalClip } from '../support/naturalClip.js';
 import { writeTinyPackage } from '../support/tinyModel.js';
+import { startBare } from '../unit/restorer/support/bareChild.js';
 import { type Clip, readY4m, shrink } from '../unit/restorer/support/clip.js';
 import { RtpFeeder } from '../unit/restorer/support/RtpFeeder.js';
 
@@ -24,12 +25,6 @@ function processState(pid: number): string | null {
   } catch {
     return null;
   }
-}
-
-const openFiles = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
-
-function residentBytes(pid: number): number {
-  return Number(readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ')[1]) * 4_096;
 }
 
 const gone = (pid: number): boolean => [null, 'Z'].includes(processState(pid));
@@ -217,56 +212,4 @@ describe('a restorer process', () => {
       code: 'not-found',
     });
   });
-
-  it('started and stopped two hundred times, keeps no port, file or memory of a track', async () => {
-    const child = await startBare(options);
-    const pid = child.pid ?? 0;
-    const feeder = await RtpFeeder.create({ trackId: 'cycle' });
-    feeder.play(clip);
-    const handles = (): number => openFiles(pid);
-    const cycle = async (id: number, frames: number): Promise<void> => {
-      const trackId = `cycle-${id}`;
-      const listening = message(child, 'trackListening');
-      child.send({ type: 'startTrack', requestId: id, options: { ...feeder.track, trackId } });
-      const { ip, port } = (await listening) as unknown as { ip: string; port: number };
-      feeder.connect({ ip, port });
-      const before = feeder.restoredCount;
-      if (frames > 0) {
-        feeder.requestKeyFrame();
-        await expect.poll(() => feeder.restoredTimestamps.length, WAIT).toBeGreaterThan(before);
-      }
-      child.send({ type: 'stopTrack', trackId });
-    };
-    for (let id = 0; id < 20; id++) await cycle(id, 1);
-    // The last track's port closes a moment after it was asked to.
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    const before = { handles: handles(), rss: residentBytes(pid) };
-    for (let id = 20; id < 220; id++) await cycle(id, id % 10 === 0 ? 1 : 0);
-    await expect.poll(handles, WAIT).toBeLessThanOrEqual(before.handles + 1);
-    expect(residentBytes(pid) - before.rss).toBeLessThan(60 * 2 ** 20);
-    await feeder.close();
-    const exit = once(child, 'exit');
-    child.kill('SIGTERM');
-    expect(await exit).toEqual([0, null]);
-  });
 });
-
-/** A child without a supervisor. */
-async function startBare(options: RestorerOptions): Promise<ChildProcess> {
-  const child = fork(restorerEntryUrl, [], { serialization: 'advanced', execArgv: [] });
-  const ready = message(child, 'ready');
-  child.send({ type: 'start', options });
-  await ready;
-  return child;
-}
-
-function message(child: ChildProcess, type: string): Promise<Record<string, unknown>> {
-  return new Promise((resolve) => {
-    const listener = (received: Record<string, unknown>): void => {
-      if (received.type !== type) return;
-      child.off('message', listener);
-      resolve(received);
-    };
-    child.on('message', listener);
-  });
-}

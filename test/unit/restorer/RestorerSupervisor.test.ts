@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { RestartPolicy } from '../../../src/restorer/RestartPolicy.js';
 import { RestorerSupervisor } from '../../../src/restorer/RestorerSupervisor.js';
 import type { RestorerOptions, RestoreTrackOptions } from '../../../src/restorer/types.js';
@@ -84,8 +84,9 @@ function alive(pid: number): boolean {
 describe('restorer supervisor', () => {
   afterEach(async () => {
     await Promise.all(open.splice(0).map((supervisor) => supervisor.close()));
-    if (markers > 1_000) rmSync(directory, { recursive: true });
   });
+
+  afterAll(() => rmSync(directory, { recursive: true }));
 
   it('is ready when the child is, with what the child said of itself', async () => {
     const supervisor = await create('sr1');

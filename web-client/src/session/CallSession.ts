@@ -149,6 +149,10 @@ export class CallSession {
         for (const publication of event.data.publications) await this.#addPublication(publication);
         return;
       case 'participantLeft': {
+        if (event.data.participantId === this.model.participantId.value) {
+          // Reconnecting would take the session back from whoever took it up: two pages would fight.
+          return this.#fail('conflict', 'this call goes on in another window');
+        }
         const participant = this.model.participant(event.data.participantId);
         if (!participant) return;
         this.#removeParticipant(participant.id);

@@ -36,6 +36,10 @@ const FAILURES: Record<string, { title: string; advice: string }> = {
     advice: 'It serves as many rooms as it may. Try again later.',
   },
   'bad-request': { title: 'The relay did not accept this', advice: 'Check the name and the room.' },
+  conflict: {
+    title: 'You joined from somewhere else',
+    advice: 'The call goes on there; joining here again takes it back.',
+  },
   unsupported: {
     title: 'This page is out of date',
     advice: 'Reload it to get the version that fits the relay.',
