@@ -137,7 +137,7 @@ def train(args, clips, check):
     print(json.dumps({"model": args.model, "scales": scales, "weights": sum(p.numel() for p in net.parameters()),
                       "minutes": args.minutes, "batch": args.batch, "length": args.length, "patch": args.patch,
                       "lr": args.lr, "seed": args.seed, "from": step}), flush=True)
-    batches = [Batch(clips, s, args.batch, args.length, args.patch) for s in scales for _ in range(2 // len(scales))]
+    batches = [Batch(clips, s, args.batch, args.length, args.patch) for s in scales for _ in range(max(1, args.threads // len(scales)))]
     pool = ThreadPoolExecutor(len(batches))
     start = saved_at = checked_at = time.time()
     while True:
@@ -195,6 +195,7 @@ def main():
     parser.add_argument("--patch", type=int, default=192, help="HR pixels")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2, help="batches at once, one thread each")
     parser.add_argument("--log", type=int, default=50)
     parser.add_argument("--check-minutes", type=float, default=8)
     parser.add_argument("--cache", type=Path,

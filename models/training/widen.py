@@ -46,11 +46,12 @@ def main():
     args = parser.parse_args()
     torch.manual_seed(2)
     saved = torch.load(args.checkpoint)
-    net = widen(saved["ema"], models.make(args.model))
-    small = models.make(saved["model"])
+    scales = [s for s in (4, 2) if f"tails.{s}.weight" in saved["ema"]]
+    net = widen(saved["ema"], models.make(args.model, scales))
+    small = models.make(saved["model"], scales)
     small.load_state_dict(saved["ema"])
     worst = 0.0
-    for scale in (4, 2):
+    for scale in scales:
         states = [m.fresh(torch.zeros(1, 1, 48, 64), scale) for m in (small, net)]
         for _ in range(3):
             luma = torch.rand(1, 1, 48, 64) * 200 + 16

@@ -11,6 +11,7 @@ import type { SnapshotTrack } from '../../web-client/src/session/Statistics.js';
 import { Browser } from '../support/browser.js';
 import { CAMERA_FPS, type CameraClip, cameraClip } from '../support/cameraClip.js';
 import { testableEngines } from '../support/engines.js';
+import type { BeepOffset } from '../support/pageProbe.js';
 import { RelayProcess } from '../support/RelayProcess.js';
 import { mean, median, shownPsnrY } from '../support/shownQuality.js';
 
@@ -36,6 +37,30 @@ async function waitForTrack(
     await page.waitForTimeout(250);
   }
   throw new Error(`no such track of ${name}: ${JSON.stringify(last)}`);
+}
+
+const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+
+/** Tracks in the restorer, on each level of the load ladder. */
+async function metricLevels(relay: RelayProcess): Promise<number[]> {
+  return Promise.all(
+    ['full', 'lighter', 'original'].map((level) => relay.metric('vireo_restored_tracks', { level })),
+  );
+}
+
+const inStep = (lateMs: number) => Math.abs(lateMs) <= 80;
+
+/**
+ * How much the picture lags behind its sound where it is received, against where it is captured, milliseconds.
+ * Beep by beep: the fake camera and the fake microphone run on clocks of their own and drift apart.
+ */
+function lateness(sent: readonly BeepOffset[], received: readonly BeepOffset[]): number {
+  const differences = received.flatMap(({ heardAtMs, videoLateMs }) => {
+    const source = sent.find((beep) => beep.heardAtMs <= heardAtMs + 20 && heardAtMs - beep.heardAtMs < 900);
+    if (!source) return [];
+    return [((((videoLateMs - source.videoLateMs + 500) % 1_000) + 1_000) % 1_000) - 500];
+  });
+  return median(differences);
 }
 
 describe.each(testableEngines())('a call through the %s engine', (engine) => {
@@ -73,14 +98,14 @@ describe.each(testableEngines())('a call through the %s engine', (engine) => {
     expect([bobSeesAnn.width, bobSeesAnn.height]).toEqual([1280, 720]);
     expect([original.width, original.height]).toEqual([320, 180]);
     expect(original.bitrate).toBeLessThan(90_000);
-    const reported = await waitForTrack(
-      bob,
-      'Ann',
-      (track) => track.variant === 'restored' && track.addedLatencyMs !== null,
-    );
-    console.log(
-      `${engine}: restored ${bobSeesAnn.fps?.toFixed(1)} fps, added latency p95 ${reported.addedLatencyMs?.toFixed(0)} ms`,
-    );
+    await ann.locator('[data-tile="Bob"] .badge', { hasText: 'Restored' }).waitFor({ timeout: 20_000 });
+    await ann.screenshot({ path: `${screenshots}restored-${engine}.png` });
+  });
+
+  it('lets Bob turn his camera off, and restores nobody in vain', async () => {
+    await bob.getByRole('button', { name: /^Turn camera off/ }).click();
+    await expect.poll(() => ann.locator(shown('Bob', 'original')).count(), { timeout: 10_000 }).toBe(0);
+    await expect.poll(async () => sum(await metricLevels(relay)), { timeout: 20_000 }).toBe(1);
   });
 
   it('displays frames nearer to the source than the original variant does', async () => {
@@ -109,26 +134,44 @@ describe.each(testableEngines())('a call through the %s engine', (engine) => {
     await bob.keyboard.press('ArrowLeft');
     await expect.poll(async () => Number(await divider.getAttribute('aria-valuenow'))).toBeLessThan(before);
     await bob.screenshot({ path: `${screenshots}split-${engine}.png` });
-    await ann.screenshot({ path: `${screenshots}restored-${engine}.png` });
-    expect(await ann.getByText('Restored', { exact: true }).count()).toBeGreaterThan(0);
   });
 
-  it('carries audio, in step with both variants', async () => {
+  it('carries audio, in step with either variant', async () => {
     const audio = await waitForTrack(ann, 'Bob', (track) => track.kind === 'audio' && track.bitrate > 3_000);
     expect(audio.bitrate).toBeLessThan(80_000);
     const offsets = (page: Page, selector: string, side: 'local' | 'remote') =>
       page.evaluate(
-        ([chosen, whose, fps]) => globalThis.vireoProbe.videoAfterBeep(chosen, whose, fps, 8_000),
+        ([chosen, whose, fps]) => globalThis.vireoProbe.videoAfterBeep(chosen, whose, fps, 5_000),
         [selector, side, CAMERA_FPS] as const,
       );
-    const sent = median(await offsets(ann, '.self-tile video', 'local'));
-    const original = median(await offsets(bob, shown('Ann', 'original'), 'remote'));
-    const restored = median(await offsets(bob, shown('Ann', 'restored'), 'remote'));
+    for (const variant of ['original', 'restored'] as const) {
+      await bob
+        .getByRole('button', { name: variant === 'original' ? 'Original' : 'Restored', exact: true })
+        .click();
+      await bob.locator(`[data-tile="Ann"] [data-shown="${variant}"]`).waitFor({ timeout: 30_000 });
+      const measured: number[] = [];
+      // Browsers move a playout delay slowly, so that nobody hears it: up to 40 s to settle.
+      for (
+        let attempt = 0;
+        attempt < 8 && (measured.length < 2 || !measured.slice(-2).every(inStep));
+        attempt += 1
+      ) {
+        const [sent, received] = await Promise.all([
+          offsets(ann, '.self-tile video', 'local'),
+          offsets(bob, shown('Ann', variant), 'remote'),
+        ]);
+        measured.push(lateness(sent, received));
+      }
+      console.log(
+        `${engine}: ${variant} video after audio: ${measured.map((late) => late.toFixed(0)).join(', ')} ms`,
+      );
+      expect(measured.slice(-2).every(inStep)).toBe(true);
+    }
+    const [reported] = (await tracksOf(bob, 'Ann')).filter((track) => track.addedLatencyMs !== null);
     console.log(
-      `${engine}: video after audio: original ${(original - sent).toFixed(0)} ms, restored ${(restored - sent).toFixed(0)} ms`,
+      `${engine}: added latency p95 ${reported?.addedLatencyMs?.toFixed(0)} ms with two browsers on the same cores`,
     );
-    expect(Math.abs(original - sent)).toBeLessThanOrEqual(80);
-    expect(Math.abs(restored - sent)).toBeLessThanOrEqual(80);
+    expect(reported?.addedLatencyMs).toBeGreaterThan(0);
   });
 
   it('leaves without a trace', async () => {
@@ -136,7 +179,7 @@ describe.each(testableEngines())('a call through the %s engine', (engine) => {
     await expect.poll(() => bob.locator('[data-tile="Ann"]').count(), { timeout: 10_000 }).toBe(0);
     await bob.close();
     await expect.poll(() => relay.metric('vireo_rooms'), { timeout: 20_000 }).toBe(0);
-    expect(await relay.metric('vireo_restored_tracks')).toBe(0);
+    expect(sum(await metricLevels(relay))).toBe(0);
     expect(browser.errors).toEqual([]);
   });
 });

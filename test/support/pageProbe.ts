@@ -146,23 +146,35 @@ async function capture(
   return [...captured.values()];
 }
 
-/** Times at which a beep begins in a track. */
+/** Runs on the audio thread, whose clock does not wait for a busy page: posts when a beep begins. */
+const ONSET_PROCESSOR = `
+registerProcessor('onsets', class extends AudioWorkletProcessor {
+  #quietSince = -1;
+  process([[samples]]) {
+    let peak = 0;
+    for (const sample of samples ?? []) peak = Math.max(peak, Math.abs(sample));
+    if (peak > 0.1) {
+      if (this.#quietSince >= 0 && currentTime - this.#quietSince > 0.2) this.port.postMessage(currentTime);
+      this.#quietSince = -1;
+    } else if (this.#quietSince < 0) this.#quietSince = currentTime;
+    return true;
+  }
+});`;
+
+/** Times at which a beep begins in a track, on the page's clock. */
 async function beepOnsets(track: MediaStreamTrack, durationMs: number): Promise<number[]> {
   const context = new AudioContext();
   await context.resume();
-  const analyser = new AnalyserNode(context, { fftSize: 256 });
-  new MediaStreamAudioSourceNode(context, { mediaStream: new MediaStream([track]) }).connect(analyser);
-  const samples = new Float32Array(analyser.fftSize);
+  const module = URL.createObjectURL(new Blob([ONSET_PROCESSOR], { type: 'text/javascript' }));
+  await context.audioWorklet.addModule(module);
   const onsets: number[] = [];
-  let loud = true;
-  const startedAt = performance.now();
-  while (performance.now() - startedAt < durationMs) {
-    analyser.getFloatTimeDomainData(samples);
-    const rms = Math.sqrt(samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length);
-    if (rms > 0.05 && !loud) onsets.push(performance.now());
-    loud = rms > 0.02;
-    await new Promise((resolve) => setTimeout(resolve, 4));
-  }
+  const node = new AudioWorkletNode(context, 'onsets', { numberOfOutputs: 0 });
+  node.port.onmessage = ({ data }: MessageEvent<number>) => {
+    const { contextTime = 0, performanceTime = 0 } = context.getOutputTimestamp();
+    onsets.push(performanceTime + (data - contextTime) * 1_000);
+  };
+  new MediaStreamAudioSourceNode(context, { mediaStream: new MediaStream([track]) }).connect(node);
+  await new Promise((resolve) => setTimeout(resolve, durationMs));
   await context.close();
   return onsets;
 }
@@ -216,22 +228,26 @@ function audioTrack(side: 'local' | 'remote'): MediaStreamTrack {
   throw new Error(`no ${side} audio track`);
 }
 
-/**
- * Video against audio: for each beep (one a second, when the frame number is a multiple of `framesPerBeep`)
- * how much later its frame was displayed, milliseconds in [−500, 500).
- */
+export interface BeepOffset {
+  /** When the beep was heard, milliseconds since the epoch: comparable between pages of one machine. */
+  heardAtMs: number;
+  /** How much later than the beep its frame was displayed, milliseconds in [−500, 500). */
+  videoLateMs: number;
+}
+
+/** Video against audio, for each beep: there is one a second, when the frame number is a multiple of `framesPerBeep`. */
 async function videoAfterBeep(
   selector: string,
   side: 'local' | 'remote',
   framesPerBeep: number,
   durationMs: number,
-): Promise<number[]> {
+): Promise<BeepOffset[]> {
   const [frames, onsets] = await Promise.all([
     watch(selector, durationMs),
     beepOnsets(audioTrack(side), durationMs),
   ]);
   const frameMs = 1_000 / framesPerBeep;
-  const offsets: number[] = [];
+  const offsets: BeepOffset[] = [];
   for (const onset of onsets) {
     const nearest = frames.reduce<ShownFrame | null>(
       (best, frame) =>
@@ -243,9 +259,11 @@ async function videoAfterBeep(
     if (!nearest) continue;
     const phase = nearest.frameNumber % framesPerBeep;
     // Where the beep's own frame stood on the display's time line, seen from a frame near it.
-    const beepFrameAtMs = nearest.displayedAtMs - phase * frameMs;
-    const offset = beepFrameAtMs - onset;
-    offsets.push(((((offset + 500) % 1_000) + 1_000) % 1_000) - 500);
+    const offset = nearest.displayedAtMs - phase * frameMs - onset;
+    offsets.push({
+      heardAtMs: performance.timeOrigin + onset,
+      videoLateMs: ((((offset + 500) % 1_000) + 1_000) % 1_000) - 500,
+    });
   }
   return offsets;
 }

@@ -1,6 +1,7 @@
 import { type Signal, signal } from '@preact/signals';
 import type { VariantName } from '../../../src/signaling/messages.js';
 import type { CallSession } from './CallSession.js';
+import { LipSync, type PlayoutSample } from './LipSync.js';
 import { RateWindow } from './RateWindow.js';
 
 const POLL_MS = 1_000;
@@ -68,11 +69,17 @@ interface StatsEntry {
   roundTripTime?: number;
   fractionLost?: number;
   qualityLimitationReason?: string;
+  estimatedPlayoutTimestamp?: number;
+  jitterBufferDelay?: number;
+  jitterBufferEmittedCount?: number;
 }
 
 interface Rates {
   bytes: RateWindow;
   frames: RateWindow;
+  /** Seconds waited and samples played: their ratio is the audio's delay over the window. */
+  waited: RateWindow;
+  emitted: RateWindow;
 }
 
 /** Polls the call's WebRTC statistics and turns counters into rates over the last seconds. */
@@ -81,6 +88,7 @@ export class Statistics {
   readonly sent: Signal<readonly SentTrackStatistics[]> = signal([]);
   readonly #session: CallSession;
   readonly #rates = new Map<string, Rates>();
+  readonly #lipSync = new LipSync();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
@@ -107,21 +115,38 @@ export class Statistics {
       live.add(id);
       let pair = this.#rates.get(id);
       if (!pair) {
-        pair = { bytes: new RateWindow(), frames: new RateWindow() };
+        pair = {
+          bytes: new RateWindow(),
+          frames: new RateWindow(),
+          waited: new RateWindow(),
+          emitted: new RateWindow(),
+        };
         this.#rates.set(id, pair);
       }
       pair.bytes.add(entry.timestamp, bytes);
       pair.frames.add(entry.timestamp, frames);
+      pair.waited.add(entry.timestamp, entry.jitterBufferDelay ?? 0);
+      pair.emitted.add(entry.timestamp, entry.jitterBufferEmittedCount ?? 0);
       return pair;
     };
 
     const received: ReceivedTrackStatistics[] = [];
+    const playout = new Map<
+      string,
+      { entry: StatsEntry; delayMs: number | null; receiver: RTCRtpReceiver | undefined }
+    >();
     for (const { consumer, publicationId, variant } of this.#session.received()) {
       const entry = [...recv.values()].find(
         ({ type, trackIdentifier }) => type === 'inbound-rtp' && trackIdentifier === consumer.track.id,
       );
       if (!entry) continue;
       const pair = rates(consumer.id, entry, entry.bytesReceived ?? 0, entry.framesDecoded ?? 0);
+      const emitted = pair.emitted.perSecond;
+      playout.set(`${publicationId} ${variant}`, {
+        entry,
+        delayMs: emitted > 0 ? (pair.waited.perSecond / emitted) * 1_000 : null,
+        receiver: consumer.rtpReceiver,
+      });
       received.push({
         publicationId,
         variant,
@@ -135,6 +160,8 @@ export class Statistics {
         codec: codecName(recv, entry),
       });
     }
+
+    this.#followRestored(playout);
 
     const sent: SentTrackStatistics[] = [];
     for (const entry of send.values()) {
@@ -156,6 +183,38 @@ export class Statistics {
     for (const id of this.#rates.keys()) if (!live.has(id)) this.#rates.delete(id);
     this.received.value = received;
     this.sent.value = sent;
+  }
+
+  /** Everybody whose restored picture is shown gets audio that waits for it. */
+  #followRestored(
+    playout: ReadonlyMap<
+      string,
+      { entry: StatsEntry; delayMs: number | null; receiver: RTCRtpReceiver | undefined }
+    >,
+  ): void {
+    const model = this.#session.model;
+    const receivers = new Set<RTCRtpReceiver>();
+    for (const participant of model.participants.value) {
+      const camera = participant.camera.value;
+      const video =
+        camera && camera.selectedView.value !== 'original' ? playout.get(`${camera.id} restored`) : undefined;
+      for (const publication of participant.audio.value) {
+        const audio = playout.get(`${publication.id} original`);
+        if (!audio?.receiver) continue;
+        receivers.add(audio.receiver);
+        const sample: PlayoutSample | null = video
+          ? {
+              audioPlayoutMs: audio.entry.estimatedPlayoutTimestamp ?? null,
+              videoPlayoutMs: video.entry.estimatedPlayoutTimestamp ?? null,
+              audioDelayMs: audio.delayMs,
+              videoClockLagMs:
+                model.engine.value === 'mediasoup' ? (camera?.report.value?.stages?.total.p50Ms ?? 0) : 0,
+            }
+          : null;
+        this.#lipSync.update(audio.receiver, sample);
+      }
+    }
+    this.#lipSync.keep(receivers);
   }
 
   /** What the contract in docs/protocol.md says `globalThis.vireo.snapshot()` resolves to. */
