@@ -1,8 +1,12 @@
 import { defineConfig } from 'vitest/config';
 
-// Two small cores: files run one after another wherever real media is involved, so that
+// Two small cores: wherever real media is involved files run one after another, and projects too, so that
 // one test's load never becomes another test's flake.
-const serial = { fileParallelism: false, pool: 'forks' as const };
+const serial = (groupOrder: number) => ({
+  fileParallelism: false,
+  pool: 'forks' as const,
+  sequence: { groupOrder },
+});
 
 export default defineConfig({
   test: {
@@ -11,7 +15,12 @@ export default defineConfig({
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 } },
       {
         extends: true,
-        test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: 60_000, ...serial },
+        test: {
+          name: 'contract',
+          include: ['test/contract/**/*.test.ts'],
+          testTimeout: 60_000,
+          ...serial(1),
+        },
       },
       {
         extends: true,
@@ -20,7 +29,7 @@ export default defineConfig({
           include: ['test/integration/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          ...serial,
+          ...serial(2),
         },
       },
       {
@@ -30,7 +39,7 @@ export default defineConfig({
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 240_000,
           hookTimeout: 240_000,
-          ...serial,
+          ...serial(3),
         },
       },
     ],

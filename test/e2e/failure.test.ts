@@ -130,6 +130,13 @@ describe.each(testableEngines())('failures in a call through the %s engine', (en
       console.log(
         `${engine}, ${impairment.loss * 100} % loss: ${frames.length} frames and ${keyFrames} key frames in ${countedMs / 1_000} s`,
       );
+      if (frames.length <= 20) {
+        console.log(
+          JSON.stringify({ passed: network.passed, dropped: network.dropped }),
+          relay.log.slice(-4_000),
+        );
+        console.log(JSON.stringify(await bob.evaluate(() => globalThis.vireo.snapshot())));
+      }
       expect(network.dropped.up + network.dropped.down).toBeGreaterThan(20);
       // Ten a second are sent; at 15 % loss both ways and without a chance to retransmit in time some are late.
       expect(frames.length).toBeGreaterThan(20);
@@ -139,6 +146,14 @@ describe.each(testableEngines())('failures in a call through the %s engine', (en
     },
   );
 });
+
+/** Milliseconds until an element shows a frame it had not shown before; null: none in this time. */
+async function newFrameWithin(page: Page, selector: string, timeoutMs: number): Promise<number | null> {
+  return page.evaluate(([chosen, limitMs]) => globalThis.vireoProbe.timeToNewFrame(chosen, limitMs), [
+    selector,
+    timeoutMs,
+  ] as const);
+}
 
 /** Key frames that this page decoded, over all tracks, from the WebRTC statistics of every connection. */
 async function keyFramesDecoded(page: Page): Promise<number> {
