@@ -93,12 +93,7 @@ describe.each(testableEngines())('failures in a call through the %s engine', (en
     await expect.poll(() => bob.locator('[data-tile]').count(), { timeout: 20_000 }).toBe(2);
     await vanishing.kill();
     await expect.poll(() => bob.locator('[data-tile="Cyd"]').count(), { timeout: 20_000 }).toBe(0);
-    expect(
-      await bob.evaluate(
-        (selector) => globalThis.vireoProbe.timeToNewFrame(selector, 5_000),
-        shown('Ann', 'original'),
-      ),
-    ).not.toBeNull();
+    expect(await newFrameWithin(bob, shown('Ann', 'original'), 5_000)).not.toBeNull();
     expect(await ann.locator('[data-tile="Bob"]').count()).toBe(1);
     expect(await relay.metric('vireo_participants', { state: 'connected' })).toBe(2);
   });
@@ -118,6 +113,7 @@ describe.each(testableEngines())('failures in a call through the %s engine', (en
       await join(browser, relay, 'Ann', 'uplink=60k&view=original');
       const bob = await join(browser, relay, 'Bob', 'uplink=60k&view=split');
       await bob.locator(shown('Ann', 'original')).waitFor({ state: 'attached', timeout: 30_000 });
+      expect(await newFrameWithin(bob, shown('Ann', 'original'), 20_000)).not.toBeNull();
       network.impairment = impairment;
       await bob.waitForTimeout(3_000);
       const countedMs = 10_000;
