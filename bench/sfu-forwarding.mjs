@@ -1,17 +1,23 @@
 #!/usr/bin/env node
 /**
- * How many RTP packets an engine forwards on one core. Run after `npm run build`; prints JSON.
+ * How many RTP packets an engine forwards on one core. Run after `npm run build`; prints JSON, and tables
+ * on stderr.
  *
- *   node bench/sfu-forwarding.mjs [--seconds 2] [--bytes 1100] [--consumers 1,4,16] [--rate 6000]
+ *   node bench/sfu-forwarding.mjs [--parts srtp,udp,bare] [--seconds 2] [--bytes 1100]
+ *                                 [--consumers 1,4,16] [--rate 3000] [--rounds 3]
  *
  * `srtp`: the werift engine's whole packet path inside one process, SRTP in, SRTP out, without sockets.
- * `udp`: each engine in a process of its own, plain RTP over loopback sockets; packets per second of CPU
- * time it used (mediasoup: its worker's), and how many of them arrived.
+ * `udp`: each engine in a process of its own, plain RTP over loopback sockets; packets that arrived per
+ * second of CPU time it used (mediasoup: its worker's). At most 4 consumers.
+ * `bare`: the mediasoup engine against mediasoup's own API with mediasoup's defaults, the same traffic and
+ * the same worker binary, in alternating rounds; the ratio is the engine's packets per CPU second over
+ * bare mediasoup's.
  */
 import { fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { createLogger } from '../dist/log.js';
@@ -45,16 +51,27 @@ const VP8 = {
   rtcp: { cname: 'bench' },
 };
 
+/**
+ * Every packet is a frame, every hundredth a key frame. mediasoup sees key frames, and starts consumers at
+ * them, only behind an extended payload descriptor (RFC 7741, section 4.2).
+ */
 function vp8Packet(sequenceNumber, bytes) {
   const packet = Buffer.alloc(bytes);
+  const key = sequenceNumber % 100 === 0;
   packet[0] = 0x80;
   packet[1] = 0x80 | 120;
   packet.writeUInt16BE(sequenceNumber & 0xffff, 2);
-  packet.writeUInt32BE(sequenceNumber * 300, 4);
+  packet.writeUInt32BE((sequenceNumber * 300) >>> 0, 4);
   packet.writeUInt32BE(SSRC, 8);
-  // Payload descriptor with S set; every packet starts a frame, every hundredth a key frame.
-  packet[12] = 0x10;
-  packet[13] = sequenceNumber % 100 === 0 ? 0x00 : 0x01;
+  // X and S; I, L and T; a 15-bit picture id; TL0PICIDX; temporal layer 0.
+  packet[12] = 0x90;
+  packet[13] = 0xe0;
+  packet.writeUInt16BE(0x8000 | (sequenceNumber & 0x7fff), 14);
+  packet[16] = sequenceNumber & 0xff;
+  packet[17] = 0x00;
+  // RFC 6386, section 9.1: frame tag with show_frame set; key frames have a start code and 640x360.
+  packet[18] = key ? 0x10 : 0x11;
+  if (key) packet.set([0x9d, 0x01, 0x2a, 0x80, 0x02, 0x68, 0x01], 21);
   return packet;
 }
 
@@ -115,11 +132,10 @@ function srtp(profile, consumers, options) {
   };
 }
 
-/** In the child: an engine with one publisher and N plain receivers; told where they listen. */
-async function serveChild() {
-  const [setup] = await once(process, 'message');
+/** An engine's router with one publisher and a plain receiver per port. */
+async function serveEngine(setup) {
   const engine = await createSfuEngine({
-    engine: setup.engine,
+    engine: setup.server,
     rtcPort: 0,
     listenIps: ['127.0.0.1'],
     initialDownlinkBps: 1_000_000,
@@ -139,35 +155,67 @@ async function serveChild() {
       paused: false,
     });
   }
-  const cpuMs = async () => {
-    if (setup.engine === 'werift') {
-      const { user, system } = process.cpuUsage();
-      return (user + system) / 1000;
-    }
-    const { ru_utime, ru_stime } = await workerUsage();
-    return ru_utime + ru_stime;
+  return { port: publisher.localAddress.port, close: () => engine.close() };
+}
+
+/** The same with nothing of Vireo around mediasoup. */
+async function serveBare(setup) {
+  process.env.MEDIASOUP_WORKER_BIN = findMediasoupWorker().path;
+  const { createWorker } = await import('mediasoup');
+  const worker = await createWorker();
+  const router = await worker.createRouter({
+    mediaCodecs: [{ kind: 'video', mimeType: 'video/VP8', clockRate: 90_000, preferredPayloadType: 96 }],
+  });
+  const plainTransport = async (port) => {
+    const listenInfo = { protocol: 'udp', ip: '127.0.0.1' };
+    const transport = await router.createPlainTransport({ listenInfo, rtcpMux: true, comedia: false });
+    await transport.connect({ ip: '127.0.0.1', port });
+    return transport;
   };
-  process.send({ port: publisher.localAddress.port });
+  const publisher = await plainTransport(setup.senderPort);
+  const producer = await publisher.produce({ kind: 'video', rtpParameters: VP8 });
+  for (const port of setup.receiverPorts) {
+    const transport = await plainTransport(port);
+    await transport.consume({ producerId: producer.id, rtpCapabilities: router.rtpCapabilities });
+  }
+  return { port: publisher.tuple.localPort, close: () => worker.close() };
+}
+
+/** In the child: told what to run and where sender and receivers are. */
+async function serveChild() {
+  const [setup] = await once(process, 'message');
+  const serving = await (setup.server === 'bare' ? serveBare(setup) : serveEngine(setup));
+  const pid = setup.server === 'werift' ? process.pid : workerPid();
   process.on('message', async (message) => {
-    if (message === 'cpu') process.send({ cpuMs: await cpuMs() });
+    if (message === 'cpu') process.send({ cpuMs: cpuMs(pid) });
     if (message === 'end') {
-      await engine.close();
+      await serving.close();
       process.disconnect();
     }
   });
+  process.send({ port: serving.port });
 }
 
-/** CPU time of mediasoup's worker: the child's only child. */
-async function workerUsage() {
-  const { readFile, readdir } = await import('node:fs/promises');
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    // Fields 4 (parent), 14 and 15 (user and system time in ticks of 10 ms), counted from field 3.
-    if (Number(fields[1]) === process.pid)
-      return { ru_utime: Number(fields[11]) * 10, ru_stime: Number(fields[12]) * 10 };
+/** mediasoup's worker is the child's only child. */
+function workerPid() {
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+      if (Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]) === process.pid) return Number(name);
+    } catch {
+      // A process that has ended meanwhile.
+    }
   }
-  return { ru_utime: 0, ru_stime: 0 };
+  throw new Error('mediasoup runs, but its worker is not in /proc');
+}
+
+/** CPU time of all threads of a process; `schedstat` counts nanoseconds, `stat` only ticks of 10 ms. */
+function cpuMs(pid) {
+  let nanoseconds = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`))
+    nanoseconds += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+  return nanoseconds / 1e6;
 }
 
 async function socket() {
@@ -178,16 +226,20 @@ async function socket() {
   return made;
 }
 
-async function udp(engine, consumers, options) {
+/** `server`: an engine, or `bare` for mediasoup without one. */
+async function udp(server, consumers, options) {
   const sender = await socket();
   const receivers = await Promise.all(Array.from({ length: consumers }, socket));
   let arrived = 0;
   for (const receiver of receivers)
     receiver.on('message', (datagram) => (arrived += (datagram[1] & 0x7f) === 96 ? 1 : 0));
   const child = fork(fileURLToPath(import.meta.url), ['--child']);
+  child.once('exit', (code, signal) => {
+    if (code !== 0) throw new Error(`the ${server} process ended with ${signal ?? code}`);
+  });
   const message = async () => (await once(child, 'message'))[0];
   child.send({
-    engine,
+    server,
     senderPort: sender.address().port,
     receiverPorts: receivers.map((made) => made.address().port),
   });
@@ -218,13 +270,53 @@ async function udp(engine, consumers, options) {
   sender.close();
   for (const receiver of receivers) receiver.close();
   return {
-    engine,
+    server,
     consumers,
     sent,
     arrived,
+    lost: sent * consumers - arrived,
     cpuMs: Math.round(cpuMs),
     forwardedPerCpuSecond: Math.round((arrived / cpuMs) * 1000),
   };
+}
+
+const SIDES = ['mediasoup', 'bare'];
+
+/** Rounds of both sides one after the other, each in fresh processes, so that drift hits both alike. */
+async function compareWithBare(consumers, options) {
+  const rounds = [];
+  for (let index = 0; index < options.rounds; index++) {
+    const round = {};
+    for (const side of index % 2 === 0 ? SIDES : SIDES.toReversed())
+      round[side] = await udp(side, consumers, options);
+    round.ratio = ratio(round.mediasoup.forwardedPerCpuSecond, round.bare.forwardedPerCpuSecond);
+    rounds.push(round);
+  }
+  const [engine, bare] = SIDES.map((side) => {
+    const sum = (field) => rounds.reduce((total, round) => total + round[side][field], 0);
+    return Math.round((sum('arrived') / sum('cpuMs')) * 1000);
+  });
+  return {
+    consumers,
+    engineForwardedPerCpuSecond: engine,
+    bareForwardedPerCpuSecond: bare,
+    ratio: ratio(engine, bare),
+    rounds,
+  };
+}
+
+function ratio(ours, theirs) {
+  return Math.round((ours / theirs) * 1000) / 1000;
+}
+
+/** On stderr, as stdout is for JSON. */
+function printTable(title, rows) {
+  if (rows.length === 0) return;
+  const lines = [Object.keys(rows[0]), ...rows.map((row) => Object.values(row).map(String))];
+  const widths = lines[0].map((_, column) => Math.max(...lines.map((line) => line[column].length)));
+  console.error(`\n${title}`);
+  for (const line of lines)
+    console.error(`  ${line.map((cell, column) => cell.padStart(widths[column])).join('  ')}`);
 }
 
 if (process.argv.includes('--child')) {
@@ -232,21 +324,49 @@ if (process.argv.includes('--child')) {
 } else {
   const { values } = parseArgs({
     options: {
+      parts: { type: 'string', default: 'srtp,udp,bare' },
       seconds: { type: 'string', default: '2' },
       bytes: { type: 'string', default: '1100' },
       consumers: { type: 'string', default: '1,4,16' },
       rate: { type: 'string', default: '3000' },
+      rounds: { type: 'string', default: '3' },
     },
   });
-  const options = { seconds: Number(values.seconds), bytes: Number(values.bytes), rate: Number(values.rate) };
+  const parts = values.parts.split(',');
+  const options = {
+    seconds: Number(values.seconds),
+    bytes: Number(values.bytes),
+    rate: Number(values.rate),
+    rounds: Number(values.rounds),
+  };
   const counts = values.consumers.split(',').map(Number);
-  const report = { ...options, srtp: [], udp: [] };
-  for (const profile of [SRTP_AEAD_AES_128_GCM, SRTP_AES128_CM_SHA1_80]) {
-    for (const consumers of counts) report.srtp.push(srtp(profile, consumers, options));
+  const report = { ...options, srtp: [], udp: [], bare: [] };
+  if (parts.includes('srtp')) {
+    for (const profile of [SRTP_AEAD_AES_128_GCM, SRTP_AES128_CM_SHA1_80]) {
+      for (const consumers of counts) report.srtp.push(srtp(profile, consumers, options));
+    }
+    printTable('werift, SRTP without sockets, packets per CPU second', report.srtp);
   }
-  for (const engine of ['werift', ...(findMediasoupWorker() ? ['mediasoup'] : [])]) {
-    for (const consumers of counts.filter((count) => count <= 4))
-      report.udp.push(await udp(engine, consumers, options));
+  const worker = findMediasoupWorker();
+  if (!worker) console.error('no mediasoup worker found (npm run setup:mediasoup): werift only');
+  if (parts.includes('udp')) {
+    for (const engine of ['werift', ...(worker ? ['mediasoup'] : [])]) {
+      for (const consumers of counts.filter((count) => count <= 4))
+        report.udp.push(await udp(engine, consumers, options));
+    }
+    printTable('Plain RTP over UDP loopback', report.udp);
+  }
+  if (parts.includes('bare') && worker) {
+    for (const consumers of counts) report.bare.push(await compareWithBare(consumers, options));
+    const rows = report.bare.map((row) => ({
+      consumers: row.consumers,
+      engine: row.engineForwardedPerCpuSecond,
+      bare: row.bareForwardedPerCpuSecond,
+      'engine/bare': row.ratio.toFixed(3),
+      rounds: row.rounds.map((round) => round.ratio.toFixed(3)).join(' '),
+      lost: row.rounds.reduce((total, round) => total + round.mediasoup.lost + round.bare.lost, 0),
+    }));
+    printTable('mediasoup engine against bare mediasoup, packets per CPU second of the worker', rows);
   }
   console.log(JSON.stringify(report, null, 2));
 }

@@ -3,29 +3,46 @@
  *
  * Browsers synchronise audio with one video of the same stream, and that is the original. So while the
  * restored variant is shown, the audio's jitter buffer is told how long to hold (W3C WebRTC Extensions,
- * `RTCRtpReceiver.jitterBufferTarget`), from what the browser says it plays now: the capture time, by the
- * sender's clock, of the sound and of the picture (`estimatedPlayoutTimestamp`).
+ * `RTCRtpReceiver.jitterBufferTarget`). Both variants carry the RTP times of the camera, so the original's
+ * clock, which the browser knows from its sender reports, tells when a restored frame was captured. The
+ * restored track's own reports would not do: mediasoup stamps reports when packets pass it, restoration included.
  */
+import type { ShownFrame } from './model.js';
+
+/** An RTP time of a camera and the capture time that belongs to it, milliseconds by the sender's clock. */
+export interface ClockReference {
+  rtpTimestamp90k: number;
+  capturedAtMs: number;
+}
+
+/**
+ * From what a browser reports of a video: `estimatedPlayoutTimestamp` is the capture time of the frame on
+ * screen, moved on by the time it has been there.
+ */
+export function clockReference(playoutMs: number, atMs: number, frame: ShownFrame): ClockReference {
+  return { rtpTimestamp90k: frame.rtpTimestamp90k, capturedAtMs: playoutMs - (atMs - frame.shownAtMs) };
+}
+
+/** The inverse: what `estimatedPlayoutTimestamp` would be for a frame on screen, by this clock. */
+export function playoutTime(reference: ClockReference, atMs: number, frame: ShownFrame): number {
+  // RTP times are 32 bits and wrap around (RFC 3550, section 5.1).
+  const ticks = (frame.rtpTimestamp90k - reference.rtpTimestamp90k) | 0;
+  return reference.capturedAtMs + ticks / 90 + (atMs - frame.shownAtMs);
+}
 
 export interface PlayoutSample {
-  /** Sender's clock, milliseconds, of what is played; null while the browser does not know. */
+  /** Sender's clock, milliseconds, of what is played; null while it is not known. */
   audioPlayoutMs: number | null;
   videoPlayoutMs: number | null;
   /** How long audio waits in the jitter buffer now, milliseconds. */
   audioDelayMs: number | null;
-  /**
-   * How much later than it was captured the picture's clock says that it was: mediasoup stamps sender reports
-   * when packets pass it, so restoration is in them; werift passes on the sender's own, where it is not.
-   */
-  videoClockLagMs: number;
 }
 
 const MAX_TARGET_MS = 500;
 /** Differences that nobody notices; following them would only stretch the sound. */
 const DEADBAND_MS = 20;
 const STEP = 0.6;
-
-/** Whole-second ambiguities and clock jumps are not lip-sync errors. */
+/** Clock jumps are not lip-sync errors. */
 const PLAUSIBLE_MS = 2_000;
 
 /**
@@ -33,9 +50,9 @@ const PLAUSIBLE_MS = 2_000;
  * Pure, so that it can be tested: the caller applies it.
  */
 export function nextAudioTarget(current: number | null, sample: PlayoutSample): number | null {
-  const { audioPlayoutMs, videoPlayoutMs, audioDelayMs, videoClockLagMs } = sample;
+  const { audioPlayoutMs, videoPlayoutMs, audioDelayMs } = sample;
   if (audioPlayoutMs === null || videoPlayoutMs === null || audioDelayMs === null) return current;
-  const audioAheadMs = audioPlayoutMs - (videoPlayoutMs - videoClockLagMs);
+  const audioAheadMs = audioPlayoutMs - videoPlayoutMs;
   if (Math.abs(audioAheadMs) > PLAUSIBLE_MS || Math.abs(audioAheadMs) < DEADBAND_MS) return current;
   const base = Math.max(current ?? 0, audioDelayMs);
   return Math.round(Math.min(MAX_TARGET_MS, Math.max(0, base + STEP * audioAheadMs)));

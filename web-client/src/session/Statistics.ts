@@ -1,7 +1,8 @@
 import { type Signal, signal } from '@preact/signals';
 import type { VariantName } from '../../../src/signaling/messages.js';
 import type { CallSession } from './CallSession.js';
-import { LipSync, type PlayoutSample } from './LipSync.js';
+import { type ClockReference, clockReference, LipSync, type PlayoutSample, playoutTime } from './LipSync.js';
+import type { RemotePublication } from './model.js';
 import { RateWindow } from './RateWindow.js';
 
 const POLL_MS = 1_000;
@@ -82,6 +83,15 @@ interface Rates {
   emitted: RateWindow;
 }
 
+/** What the browser says it plays of a received track. */
+interface Playout {
+  entry: StatsEntry;
+  /** Time in the jitter buffer over the window, milliseconds. */
+  delayMs: number | null;
+  framesPerSecond: number;
+  receiver: RTCRtpReceiver | undefined;
+}
+
 /** Polls the call's WebRTC statistics and turns counters into rates over the last seconds. */
 export class Statistics {
   readonly received: Signal<readonly ReceivedTrackStatistics[]> = signal([]);
@@ -89,6 +99,8 @@ export class Statistics {
   readonly #session: CallSession;
   readonly #rates = new Map<string, Rates>();
   readonly #lipSync = new LipSync();
+  /** The camera's clock, by publication, from when its original was last on screen. */
+  readonly #clocks = new Map<string, ClockReference>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
@@ -131,10 +143,7 @@ export class Statistics {
     };
 
     const received: ReceivedTrackStatistics[] = [];
-    const playout = new Map<
-      string,
-      { entry: StatsEntry; delayMs: number | null; receiver: RTCRtpReceiver | undefined }
-    >();
+    const playout = new Map<string, Playout>();
     for (const { consumer, publicationId, variant } of this.#session.received()) {
       const entry = [...recv.values()].find(
         ({ type, trackIdentifier }) => type === 'inbound-rtp' && trackIdentifier === consumer.track.id,
@@ -145,6 +154,7 @@ export class Statistics {
       playout.set(`${publicationId} ${variant}`, {
         entry,
         delayMs: emitted > 0 ? (pair.waited.perSecond / emitted) * 1_000 : null,
+        framesPerSecond: pair.frames.perSecond,
         receiver: consumer.rtpReceiver,
       });
       received.push({
@@ -186,35 +196,49 @@ export class Statistics {
   }
 
   /** Everybody whose restored picture is shown gets audio that waits for it. */
-  #followRestored(
-    playout: ReadonlyMap<
-      string,
-      { entry: StatsEntry; delayMs: number | null; receiver: RTCRtpReceiver | undefined }
-    >,
-  ): void {
-    const model = this.#session.model;
+  #followRestored(playout: ReadonlyMap<string, Playout>): void {
     const receivers = new Set<RTCRtpReceiver>();
-    for (const participant of model.participants.value) {
+    const cameras = new Set<string>();
+    for (const participant of this.#session.model.participants.value) {
       const camera = participant.camera.value;
-      const video =
-        camera && camera.selectedView.value !== 'original' ? playout.get(`${camera.id} restored`) : undefined;
+      if (camera) {
+        cameras.add(camera.id);
+        this.#learnClock(camera, playout.get(`${camera.id} original`));
+      }
       for (const publication of participant.audio.value) {
         const audio = playout.get(`${publication.id} original`);
         if (!audio?.receiver) continue;
         receivers.add(audio.receiver);
-        const sample: PlayoutSample | null = video
+        const restored =
+          camera && camera.selectedView.value !== 'original' && playout.get(`${camera.id} restored`);
+        const sample: PlayoutSample | null = restored
           ? {
               audioPlayoutMs: audio.entry.estimatedPlayoutTimestamp ?? null,
-              videoPlayoutMs: video.entry.estimatedPlayoutTimestamp ?? null,
+              videoPlayoutMs: this.#restoredPlayoutMs(camera, audio.entry.timestamp - performance.timeOrigin),
               audioDelayMs: audio.delayMs,
-              videoClockLagMs:
-                model.engine.value === 'mediasoup' ? (camera?.report.value?.stages?.total.p50Ms ?? 0) : 0,
             }
           : null;
         this.#lipSync.update(audio.receiver, sample);
       }
     }
     this.#lipSync.keep(receivers);
+    for (const id of this.#clocks.keys()) if (!cameras.has(id)) this.#clocks.delete(id);
+  }
+
+  #learnClock(camera: RemotePublication, original: Playout | undefined): void {
+    const frame = camera.lastFrame.original;
+    const playoutMs = original?.entry.estimatedPlayoutTimestamp;
+    if (!original || !frame || playoutMs === undefined || original.framesPerSecond === 0) return;
+    this.#clocks.set(
+      camera.id,
+      clockReference(playoutMs, original.entry.timestamp - performance.timeOrigin, frame),
+    );
+  }
+
+  #restoredPlayoutMs(camera: RemotePublication, atMs: number): number | null {
+    const clock = this.#clocks.get(camera.id);
+    const frame = camera.lastFrame.restored;
+    return clock && frame ? playoutTime(clock, atMs, frame) : null;
   }
 
   /** What the contract in docs/protocol.md says `globalThis.vireo.snapshot()` resolves to. */

@@ -16,6 +16,12 @@ export interface ReceivedVariant {
   track: MediaStreamTrack;
 }
 
+/** A frame on its way to the screen: its RTP time, and when it is displayed (performance.now()). */
+export interface ShownFrame {
+  rtpTimestamp90k: number;
+  shownAtMs: number;
+}
+
 /** One track that somebody else publishes, with the variants of it that are received. */
 export class RemotePublication {
   readonly id: string;
@@ -29,6 +35,8 @@ export class RemotePublication {
   readonly selectionReason: Signal<string | null> = signal(null);
   readonly pinned: Signal<boolean> = signal(false);
   readonly report: Signal<TrackReport | null> = signal(null);
+  /** The newest frame of each variant; no signal, because it changes with every frame. */
+  readonly lastFrame: Record<VariantName, ShownFrame | null> = { original: null, restored: null };
 
   constructor(description: PublicationDescription, wantedView: View) {
     this.id = description.publicationId;

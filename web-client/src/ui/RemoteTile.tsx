@@ -2,7 +2,7 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { VariantName } from '../../../src/signaling/messages.js';
 import type { CallSession } from '../session/CallSession.js';
-import type { RemoteParticipant, RemotePublication } from '../session/model.js';
+import type { RemoteParticipant, RemotePublication, ShownFrame } from '../session/model.js';
 import type { Statistics } from '../session/Statistics.js';
 import { Icon } from './Icon.js';
 import { SplitDivider } from './SplitDivider.js';
@@ -84,7 +84,8 @@ function RemotePicture({
   const restored = publication.track('restored');
   const split = selected === 'split' && restored !== null && lastFrameAtMs.value.restored > 0;
 
-  const onFrame = (variant: VariantName) => {
+  const onFrame = (variant: VariantName, frame: ShownFrame | null) => {
+    publication.lastFrame[variant] = frame;
     const now = performance.now();
     const previous = lastFrameAtMs.value[variant];
     // Only a first frame changes what is on screen; re-rendering for every frame would cost for nothing.
@@ -120,7 +121,7 @@ function RemotePicture({
           variant="original"
           participant={participant.name}
           active={active('original')}
-          onFrame={() => onFrame('original')}
+          onFrame={(frame) => onFrame('original', frame)}
         />
       )}
       {restored && (
@@ -133,7 +134,7 @@ function RemotePicture({
             variant="restored"
             participant={participant.name}
             active={active('restored')}
-            onFrame={() => onFrame('restored')}
+            onFrame={(frame) => onFrame('restored', frame)}
           />
         </div>
       )}

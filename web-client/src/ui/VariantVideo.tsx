@@ -1,5 +1,6 @@
 import { useEffect, useRef } from 'preact/hooks';
 import type { VariantName } from '../../../src/signaling/messages.js';
+import type { ShownFrame } from '../session/model.js';
 
 export interface VariantVideoProps {
   track: MediaStreamTrack;
@@ -7,8 +8,8 @@ export interface VariantVideoProps {
   participant: string;
   /** Whether a person sees it now (the other variant keeps decoding underneath until the swap). */
   active: boolean;
-  /** Called for the first frame that is decoded after the track was set, or after it came back from a pause. */
-  onFrame: () => void;
+  /** Called for every frame that is displayed; null where the browser does not tell its RTP time. */
+  onFrame: (frame: ShownFrame | null) => void;
   className?: string;
 }
 
@@ -26,9 +27,11 @@ export function VariantVideo({ track, variant, participant, active, onFrame, cla
     element.play().catch(() => {});
     let handle = 0;
     let stopped = false;
-    const next = () => {
+    const next = (_nowMs: number, { rtpTimestamp, expectedDisplayTime }: VideoFrameCallbackMetadata) => {
       if (stopped) return;
-      latestOnFrame.current();
+      latestOnFrame.current(
+        rtpTimestamp === undefined ? null : { rtpTimestamp90k: rtpTimestamp, shownAtMs: expectedDisplayTime },
+      );
       handle = element.requestVideoFrameCallback(next);
     };
     handle = element.requestVideoFrameCallback(next);
