@@ -10,7 +10,7 @@
  * `udp`: each engine in a process of its own, plain RTP over loopback sockets; packets that arrived per
  * second of CPU time it used (mediasoup: its worker's). At most 4 consumers.
  * `bare`: the mediasoup engine against mediasoup's own API with mediasoup's defaults, the same traffic and
- * the same worker binary, in alternating rounds; the ratio is the engine's packets per CPU second over
+ * the same worker binary, in turns; the ratio is the engine's packets per CPU second over
  * bare mediasoup's.
  */
 import { fork } from 'node:child_process';
@@ -226,8 +226,8 @@ async function socket() {
   return made;
 }
 
-/** `server`: an engine, or `bare` for mediasoup without one. */
-async function udp(server, consumers, options) {
+/** `server`: an engine, or `bare` for mediasoup without one. Started in a process of its own and warm. */
+async function startServer(server, consumers, options) {
   const sender = await socket();
   const receivers = await Promise.all(Array.from({ length: consumers }, socket));
   let arrived = 0;
@@ -261,48 +261,75 @@ async function udp(server, consumers, options) {
     return sent;
   };
   await run(700);
-  const before = await ask();
-  arrived = 0;
-  const sent = await run(options.seconds * 1000);
-  const cpuMs = (await ask()) - before;
-  child.send('end');
-  await once(child, 'exit');
-  sender.close();
-  for (const receiver of receivers) receiver.close();
   return {
-    server,
-    consumers,
-    sent,
-    arrived,
-    lost: sent * consumers - arrived,
-    cpuMs: Math.round(cpuMs),
-    forwardedPerCpuSecond: Math.round((arrived / cpuMs) * 1000),
+    async measure(ms) {
+      const before = await ask();
+      arrived = 0;
+      const sent = await run(ms);
+      return { sent, arrived, cpuMs: (await ask()) - before };
+    },
+    async close() {
+      child.send('end');
+      await once(child, 'exit');
+      sender.close();
+      for (const receiver of receivers) receiver.close();
+    },
   };
 }
 
-const SIDES = ['mediasoup', 'bare'];
+function summary(consumers, slices) {
+  const sum = (field) => slices.reduce((total, slice) => total + slice[field], 0);
+  return {
+    sent: sum('sent'),
+    arrived: sum('arrived'),
+    lost: sum('sent') * consumers - sum('arrived'),
+    cpuMs: Math.round(sum('cpuMs')),
+    forwardedPerCpuSecond: Math.round((sum('arrived') / sum('cpuMs')) * 1000),
+  };
+}
 
-/** Rounds of both sides one after the other, each in fresh processes, so that drift hits both alike. */
+async function udp(server, consumers, options) {
+  const serving = await startServer(server, consumers, options);
+  const measured = await serving.measure(options.seconds * 1000);
+  await serving.close();
+  return { server, consumers, ...summary(consumers, [measured]) };
+}
+
+const SLICE_MS = 250;
+/** Deliveries per second that receivers in this one process surely keep up with. */
+const MAX_DELIVERY_RATE = 12_000;
+
+/**
+ * Per round a fresh process of each side, both alive; they get traffic in turns of a quarter of a second,
+ * so that whatever else the machine does hits both alike.
+ */
 async function compareWithBare(consumers, options) {
+  const rate = Math.min(options.rate, Math.floor(MAX_DELIVERY_RATE / consumers));
+  const all = { mediasoup: [], bare: [] };
   const rounds = [];
   for (let index = 0; index < options.rounds; index++) {
-    const round = {};
-    for (const side of index % 2 === 0 ? SIDES : SIDES.toReversed())
-      round[side] = await udp(side, consumers, options);
-    round.ratio = ratio(round.mediasoup.forwardedPerCpuSecond, round.bare.forwardedPerCpuSecond);
-    rounds.push(round);
+    const mediasoup = await startServer('mediasoup', consumers, { ...options, rate });
+    const bare = await startServer('bare', consumers, { ...options, rate });
+    const slices = { mediasoup: [], bare: [] };
+    for (let slice = 0; slice * SLICE_MS < options.seconds * 1000; slice++) {
+      const first = (index + slice) % 2 === 0;
+      if (first) slices.mediasoup.push(await mediasoup.measure(SLICE_MS));
+      slices.bare.push(await bare.measure(SLICE_MS));
+      if (!first) slices.mediasoup.push(await mediasoup.measure(SLICE_MS));
+    }
+    await mediasoup.close();
+    await bare.close();
+    all.mediasoup.push(...slices.mediasoup);
+    all.bare.push(...slices.bare);
+    rounds.push(compared(consumers, slices));
   }
-  const [engine, bare] = SIDES.map((side) => {
-    const sum = (field) => rounds.reduce((total, round) => total + round[side][field], 0);
-    return Math.round((sum('arrived') / sum('cpuMs')) * 1000);
-  });
-  return {
-    consumers,
-    engineForwardedPerCpuSecond: engine,
-    bareForwardedPerCpuSecond: bare,
-    ratio: ratio(engine, bare),
-    rounds,
-  };
+  return { consumers, rate, ...compared(consumers, all), rounds };
+}
+
+function compared(consumers, slices) {
+  const mediasoup = summary(consumers, slices.mediasoup);
+  const bare = summary(consumers, slices.bare);
+  return { mediasoup, bare, ratio: ratio(mediasoup.forwardedPerCpuSecond, bare.forwardedPerCpuSecond) };
 }
 
 function ratio(ours, theirs) {
@@ -360,11 +387,11 @@ if (process.argv.includes('--child')) {
     for (const consumers of counts) report.bare.push(await compareWithBare(consumers, options));
     const rows = report.bare.map((row) => ({
       consumers: row.consumers,
-      engine: row.engineForwardedPerCpuSecond,
-      bare: row.bareForwardedPerCpuSecond,
+      engine: row.mediasoup.forwardedPerCpuSecond,
+      bare: row.bare.forwardedPerCpuSecond,
       'engine/bare': row.ratio.toFixed(3),
       rounds: row.rounds.map((round) => round.ratio.toFixed(3)).join(' '),
-      lost: row.rounds.reduce((total, round) => total + round.mediasoup.lost + round.bare.lost, 0),
+      lost: row.mediasoup.lost + row.bare.lost,
     }));
     printTable('mediasoup engine against bare mediasoup, packets per CPU second of the worker', rows);
   }

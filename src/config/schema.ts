@@ -164,7 +164,9 @@ const restoration = z.strictObject({
   outputCodec: z
     .enum(['auto', 'h264', 'vp8', 'av1'])
     .default('auto')
-    .describe('Codec of the restored track. auto: H.264 if every receiver has it, else VP8.'),
+    .describe(
+      'Codec of the restored track. auto: H.264 if every receiver has it, else VP8. av1 needs the werift engine.',
+    ),
   maxBitrateBps: bitrateBps.default(2_500_000).describe('Ceiling of the restored track, bits per second.'),
   memoryLimitMb: z
     .number()

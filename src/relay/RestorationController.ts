@@ -200,6 +200,7 @@ export class RestorationController {
       setting: this.#settings.outputCodec,
       encoders: restorer.info.outputCodecs,
       router: target.router.rtpCapabilities,
+      plainVideoMimeTypes: target.router.plainVideoMimeTypes,
       watchers: target.capabilitiesOf(demand.watchers),
     });
     if (!codec) {
@@ -339,6 +340,7 @@ export class RestorationController {
       setting: this.#settings.outputCodec,
       encoders: restorer.info.outputCodecs,
       router: target.router.rtpCapabilities,
+      plainVideoMimeTypes: target.router.plainVideoMimeTypes,
       watchers,
     });
     return better === null || better === variant.codec;

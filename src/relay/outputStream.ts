@@ -16,6 +16,8 @@ export interface OutputCodecInputs {
   /** What the restorer can encode. */
   encoders: readonly VideoCodec[];
   router: RtpCapabilities;
+  /** What the engine can take from a restorer (`SfuRouter.plainVideoMimeTypes`). */
+  plainVideoMimeTypes: readonly string[];
   /** Capabilities of everyone who watches the restored variant. */
   watchers: readonly RtpCapabilities[];
 }
@@ -25,9 +27,13 @@ export function chooseOutputCodec({
   setting,
   encoders,
   router,
+  plainVideoMimeTypes,
   watchers,
 }: OutputCodecInputs): VideoCodec | null {
-  const possible = (codec: VideoCodec) => encoders.includes(codec) && findCodec(router, codec) !== undefined;
+  const possible = (codec: VideoCodec) =>
+    encoders.includes(codec) &&
+    plainVideoMimeTypes.includes(`video/${codec}`) &&
+    findCodec(router, codec) !== undefined;
   const forAll = (codec: VideoCodec) => watchers.every((watcher) => findCodec(watcher, codec) !== undefined);
   if (setting !== 'auto' && possible(SETTINGS[setting])) return SETTINGS[setting];
   const order: VideoCodec[] = ['H264', 'VP8', 'VP9', 'AV1'];

@@ -57,6 +57,11 @@ export interface AudioLevel {
 export interface SfuRouter extends EventEmitter<{ audioLevels: [levels: AudioLevel[]]; close: [] }> {
   readonly id: string;
   readonly rtpCapabilities: RtpCapabilities;
+  /**
+   * Video that a plain producer may send: the engine finds its key frames in the payload alone. mediasoup finds
+   * those of AV1 in the dependency descriptor only, a header extension that encoders here do not write.
+   */
+  readonly plainVideoMimeTypes: readonly string[];
   readonly closed: boolean;
   createWebRtcTransport(): Promise<SfuWebRtcTransport>;
   createPlainTransport(): Promise<SfuPlainTransport>;

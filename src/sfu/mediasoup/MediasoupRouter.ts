@@ -86,6 +86,8 @@ export class MediasoupRouter
     return this.#router.closed;
   }
 
+  readonly plainVideoMimeTypes = ['video/H264', 'video/VP8', 'video/VP9'];
+
   get rtpCapabilities(): RtpCapabilities {
     return this.#router.rtpCapabilities;
   }

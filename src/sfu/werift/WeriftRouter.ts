@@ -27,6 +27,7 @@ export class WeriftRouter
 {
   readonly id = randomUUID();
   readonly rtpCapabilities: RtpCapabilities = routerRtpCapabilities(ROUTER_CODECS);
+  readonly plainVideoMimeTypes = ['video/H264', 'video/VP8', 'video/VP9', 'video/AV1'];
   readonly audioLevels = new AudioLevelObserver((levels) => this.emit('audioLevels', levels));
   readonly #host: RouterHost;
   readonly #transports = new Set<WeriftWebRtcTransport | WeriftPlainTransport>();

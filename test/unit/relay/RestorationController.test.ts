@@ -95,7 +95,11 @@ function stubRouter(): SfuRouter {
     openPorts++;
     return plainTransport();
   };
-  return { rtpCapabilities: CAPABILITIES, createPlainTransport } as unknown as SfuRouter;
+  return {
+    rtpCapabilities: CAPABILITIES,
+    plainVideoMimeTypes: ['video/H264', 'video/VP8'],
+    createPlainTransport,
+  } as unknown as SfuRouter;
 }
 
 class Target implements RestorationTarget {
