@@ -122,12 +122,13 @@ describe('lip-sync', () => {
     expect(playoutTime(reference, 2_100, frame)).toBeCloseTo(49_990 + 40 + 5);
   });
 
-  it('holds audio back by what it is ahead, in steps, and lets go again', () => {
+  it('holds audio back by what it was ahead, gently, and settles', () => {
     const sample = { audioPlayoutMs: 10_100, videoPlayoutMs: 10_000, audioDelayMs: 60 };
-    const first = nextAudioTarget(null, sample);
-    expect(first).toBe(120);
-    expect(nextAudioTarget(first, { ...sample, audioPlayoutMs: 10_010, audioDelayMs: 120 })).toBe(120);
-    expect(nextAudioTarget(120, { ...sample, audioPlayoutMs: 9_900, audioDelayMs: 120 })).toBe(60);
+    expect(nextAudioTarget(null, sample)).toBe(160);
+    expect(nextAudioTarget(160, sample)).toBe(160);
+    expect(nextAudioTarget(160, { ...sample, videoPlayoutMs: 10_015 })).toBe(160);
+    expect(nextAudioTarget(160, { ...sample, videoPlayoutMs: 9_900 })).toBe(210);
+    expect(nextAudioTarget(160, { ...sample, audioPlayoutMs: 10_000 })).toBe(110);
   });
 
   it('does nothing without knowledge, or with a clock that jumped', () => {

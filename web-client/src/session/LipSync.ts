@@ -15,6 +15,9 @@ export interface ClockReference {
   capturedAtMs: number;
 }
 
+/** Older frames say nothing about what is on screen now. */
+export const FRESH_FRAME_MS = 500;
+
 /**
  * From what a browser reports of a video: `estimatedPlayoutTimestamp` is the capture time of the frame on
  * screen, moved on by the time it has been there.
@@ -31,17 +34,21 @@ export function playoutTime(reference: ClockReference, atMs: number, frame: Show
 }
 
 export interface PlayoutSample {
-  /** Sender's clock, milliseconds, of what is played; null while it is not known. */
+  /**
+   * Sender's clock, milliseconds, of what is played; null while it is not known. Browsers bring the audio's up to
+   * date only while the original flows, and then move it on with time: it holds for `audioDelayMs`.
+   */
   audioPlayoutMs: number | null;
   videoPlayoutMs: number | null;
-  /** How long audio waits in the jitter buffer now, milliseconds. */
+  /** How long audio waited in the jitter buffer when `audioPlayoutMs` was last true, milliseconds. */
   audioDelayMs: number | null;
 }
 
 const MAX_TARGET_MS = 500;
 /** Differences that nobody notices; following them would only stretch the sound. */
 const DEADBAND_MS = 20;
-const STEP = 0.6;
+/** Share of a difference that is made up at a time: single frames come early and late. */
+const STEP = 0.5;
 /** Clock jumps are not lip-sync errors. */
 const PLAUSIBLE_MS = 2_000;
 
@@ -53,9 +60,10 @@ export function nextAudioTarget(current: number | null, sample: PlayoutSample): 
   const { audioPlayoutMs, videoPlayoutMs, audioDelayMs } = sample;
   if (audioPlayoutMs === null || videoPlayoutMs === null || audioDelayMs === null) return current;
   const audioAheadMs = audioPlayoutMs - videoPlayoutMs;
-  if (Math.abs(audioAheadMs) > PLAUSIBLE_MS || Math.abs(audioAheadMs) < DEADBAND_MS) return current;
-  const base = Math.max(current ?? 0, audioDelayMs);
-  return Math.round(Math.min(MAX_TARGET_MS, Math.max(0, base + STEP * audioAheadMs)));
+  if (Math.abs(audioAheadMs) > PLAUSIBLE_MS) return current;
+  const wanted = Math.min(MAX_TARGET_MS, Math.max(0, audioDelayMs + audioAheadMs));
+  if (current === null) return Math.round(wanted);
+  return Math.abs(wanted - current) < DEADBAND_MS ? current : Math.round(current + STEP * (wanted - current));
 }
 
 /** Applies targets to receivers that can take them. */

@@ -1,11 +1,20 @@
 import { type Signal, signal } from '@preact/signals';
 import type { VariantName } from '../../../src/signaling/messages.js';
 import type { CallSession } from './CallSession.js';
-import { type ClockReference, clockReference, LipSync, type PlayoutSample, playoutTime } from './LipSync.js';
-import type { RemotePublication } from './model.js';
+import {
+  type ClockReference,
+  clockReference,
+  FRESH_FRAME_MS,
+  LipSync,
+  type PlayoutSample,
+  playoutTime,
+} from './LipSync.js';
+import type { RemoteParticipant, RemotePublication } from './model.js';
 import { RateWindow } from './RateWindow.js';
 
 const POLL_MS = 1_000;
+/** Long enough for some polls, short enough to follow a delay that is being changed. */
+const DELAY_WINDOW_MS = 1_500;
 
 export interface ReceivedTrackStatistics {
   publicationId: string;
@@ -88,7 +97,6 @@ interface Playout {
   entry: StatsEntry;
   /** Time in the jitter buffer over the window, milliseconds. */
   delayMs: number | null;
-  framesPerSecond: number;
   receiver: RTCRtpReceiver | undefined;
 }
 
@@ -101,6 +109,8 @@ export class Statistics {
   readonly #lipSync = new LipSync();
   /** The camera's clock, by publication, from when its original was last on screen. */
   readonly #clocks = new Map<string, ClockReference>();
+  /** Jitter-buffer delay of an audio publication when the camera's clock was last learned, milliseconds. */
+  readonly #audioDelays = new Map<string, number>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
@@ -130,8 +140,8 @@ export class Statistics {
         pair = {
           bytes: new RateWindow(),
           frames: new RateWindow(),
-          waited: new RateWindow(),
-          emitted: new RateWindow(),
+          waited: new RateWindow(DELAY_WINDOW_MS),
+          emitted: new RateWindow(DELAY_WINDOW_MS),
         };
         this.#rates.set(id, pair);
       }
@@ -154,7 +164,6 @@ export class Statistics {
       playout.set(`${publicationId} ${variant}`, {
         entry,
         delayMs: emitted > 0 ? (pair.waited.perSecond / emitted) * 1_000 : null,
-        framesPerSecond: pair.frames.perSecond,
         receiver: consumer.rtpReceiver,
       });
       received.push({
@@ -203,7 +212,8 @@ export class Statistics {
       const camera = participant.camera.value;
       if (camera) {
         cameras.add(camera.id);
-        this.#learnClock(camera, playout.get(`${camera.id} original`));
+        if (this.#learnClock(camera, playout.get(`${camera.id} original`)))
+          this.#learnDelays(participant, playout);
       }
       for (const publication of participant.audio.value) {
         const audio = playout.get(`${publication.id} original`);
@@ -215,7 +225,7 @@ export class Statistics {
           ? {
               audioPlayoutMs: audio.entry.estimatedPlayoutTimestamp ?? null,
               videoPlayoutMs: this.#restoredPlayoutMs(camera, audio.entry.timestamp - performance.timeOrigin),
-              audioDelayMs: audio.delayMs,
+              audioDelayMs: this.#audioDelays.get(publication.id) ?? null,
             }
           : null;
         this.#lipSync.update(audio.receiver, sample);
@@ -223,16 +233,26 @@ export class Statistics {
     }
     this.#lipSync.keep(receivers);
     for (const id of this.#clocks.keys()) if (!cameras.has(id)) this.#clocks.delete(id);
+    for (const id of this.#audioDelays.keys())
+      if (!playout.has(`${id} original`)) this.#audioDelays.delete(id);
   }
 
-  #learnClock(camera: RemotePublication, original: Playout | undefined): void {
+  /** False: the original is not on screen now, so there is nothing to learn. */
+  #learnClock(camera: RemotePublication, original: Playout | undefined): boolean {
     const frame = camera.lastFrame.original;
     const playoutMs = original?.entry.estimatedPlayoutTimestamp;
-    if (!original || !frame || playoutMs === undefined || original.framesPerSecond === 0) return;
-    this.#clocks.set(
-      camera.id,
-      clockReference(playoutMs, original.entry.timestamp - performance.timeOrigin, frame),
-    );
+    if (!original || !frame || playoutMs === undefined) return false;
+    const atMs = original.entry.timestamp - performance.timeOrigin;
+    if (atMs - frame.shownAtMs > FRESH_FRAME_MS) return false;
+    this.#clocks.set(camera.id, clockReference(playoutMs, atMs, frame));
+    return true;
+  }
+
+  #learnDelays(participant: RemoteParticipant, playout: ReadonlyMap<string, Playout>): void {
+    for (const publication of participant.audio.value) {
+      const delayMs = playout.get(`${publication.id} original`)?.delayMs ?? null;
+      if (delayMs !== null) this.#audioDelays.set(publication.id, delayMs);
+    }
   }
 
   #restoredPlayoutMs(camera: RemotePublication, atMs: number): number | null {
