@@ -17,9 +17,6 @@ import type { VireoErrorCode } from '../errors.js';
 import type { TrackReport } from '../restorer/types.js';
 import { dtlsParametersSchema, rtpCapabilitiesSchema, rtpParametersSchema } from './rtpSchemas.js';
 
-/** Changes only when an older client could no longer talk to the relay. */
-export const PROTOCOL_VERSION = 1;
-
 const id = z.string().min(1).max(64);
 export const roomNameSchema = z
   .string()

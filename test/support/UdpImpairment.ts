@@ -29,13 +29,11 @@ export class UdpImpairment {
   readonly #front: Socket;
   readonly #clients = new Map<string, Socket>();
   readonly #random = seededRandom(7);
-  readonly #relayPort: number;
   readonly #relayAddress: string;
 
   private constructor(front: Socket, relayAddress: string, relayPort: number) {
     this.#front = front;
     this.#relayAddress = relayAddress;
-    this.#relayPort = relayPort;
     front.on('message', (datagram, from) => {
       this.#pass('up', () =>
         this.#clientSocket(from.address, from.port).send(datagram, relayPort, relayAddress),
@@ -50,10 +48,6 @@ export class UdpImpairment {
       front.bind(relayPort, address, resolve);
     });
     return new UdpImpairment(front, relayAddress, relayPort);
-  }
-
-  get relay(): string {
-    return `${this.#relayAddress}:${this.#relayPort}`;
   }
 
   #clientSocket(address: string, port: number): Socket {

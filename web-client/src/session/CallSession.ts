@@ -7,6 +7,7 @@ import type {
   VariantName,
   View,
 } from '../../../src/signaling/messages.js';
+import { PROTOCOL_VERSION } from '../../../src/signaling/protocolVersion.js';
 import type { LocalMedia } from './LocalMedia.js';
 import { type Consumer, MediaTransports } from './MediaTransports.js';
 import { CallModel, RemoteParticipant, RemotePublication } from './model.js';
@@ -14,7 +15,6 @@ import type { JoinOptions } from './options.js';
 import { Publisher } from './Publisher.js';
 import { type AnyEvent, SignalingClient, SignalingError } from './SignalingClient.js';
 
-const PROTOCOL_VERSION = 1;
 /** After this long without the relay, the person is told that it is gone. Attempts go on. */
 const GIVE_UP_MS = 60_000;
 
