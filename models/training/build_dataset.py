@@ -1,4 +1,4 @@
-"""Builds the training set: HR luma and what real encoders leave of it at 1/4 and 1/2 size.
+"""Builds the training set: HR luma, and what calls leave of it at 1/4, 1/2 and full size (degrade.py).
 
 Usage: build_dataset.py --data DIR [--cache DIR] [--frames 40] [--limit N]
 Restartable: a segment that is already in the cache is left alone.
@@ -14,15 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import degrade
 import video
 
 HERE = Path(__file__).parent
-# Nominal kbit/s at 320x180 and at 640x360; other sizes get the same bits a pixel.
-POINTS = {
-    4: [("vp8", 60), ("vp8", 95), ("vp8", 150), ("vp8", 250), ("h264", 90), ("h264", 200), ("raw", 0)],
-    2: [("vp8", 110), ("vp8", 180), ("vp8", 300), ("vp8", 520), ("h264", 150), ("h264", 350), ("raw", 0)],
-}
-AREA = {4: 320 * 180, 2: 640 * 360}
 WARM_UP = 6  # frames coded but not kept: the first ones of a call are not typical
 
 
@@ -104,24 +99,20 @@ def build(job, cache, frames):
     np.save(out / "hr.npy", luma)
     meta = {"file": path.name, "still": path.suffix != ".mp4" and start == 0 and path.parent.name == "train-stills",
             "w": w, "h": h, "frames": len(luma), "lr": []}
-    for scale, points in POINTS.items():
-        lw, lh = w // scale, h // scale
-        for k, (codec, nominal) in enumerate(points):
-            flags = rng.choice(["bicubic", "bicubic", "area", "area", "lanczos", "bilinear"])
-            low = video.scale_i420(raw, w, h, lw, lh, flags)
-            real = 0
-            if codec != "raw":
-                kbps = max(8, nominal * rng.uniform(0.88, 1.15) * lw * lh / AREA[scale])
-                low, real = video.through_codec(low, lw, lh, fps, codec, kbps)
-            plane = video.split_planes(low, lw, lh)[0][WARM_UP:]
-            if len(plane) != len(luma):
-                print("frames differ", out.name, codec, nominal, len(plane), len(luma), flush=True)
-                continue
-            name = f"x{scale}-{k}.npy"
-            np.save(out / name, plane)
-            meta["lr"].append({"scale": scale, "file": name, "codec": codec, "nominal": nominal, "kbps": round(real)})
+    for k, d in enumerate(degrade.plan(rng)):
+        low, real = degrade.degrade(raw, w, h, fps, d, zlib.crc32(f"{out.name}/{k}".encode()))
+        plane = video.split_planes(low, w // d.scale, h // d.scale)[0]
+        # Of the frames before the first one kept, `stride` left every n-th.
+        skip = -(-WARM_UP // d.stride)
+        plane = plane[skip:]
+        if len(plane) != -(-(len(luma) - (skip * d.stride - WARM_UP)) // d.stride):
+            print("frames differ", out.name, d, len(plane), len(luma), flush=True)
+            continue
+        name = f"x{d.scale}-{k}.npy"
+        np.save(out / name, plane)
+        meta["lr"].append({"file": name, "first": skip * d.stride - WARM_UP, "realKbps": round(real), **d.meta()})
     (out / "meta.json").write_text(json.dumps(meta))
-    print("built", out.name, w, h, len(luma), [p["kbps"] for p in meta["lr"]], flush=True)
+    print("built", out.name, w, h, len(luma), [p["realKbps"] for p in meta["lr"]], flush=True)
 
 
 def main():

@@ -1,8 +1,14 @@
 """Training sequences: crops of (degraded, original) luma that go on from chunk to chunk."""
 import json
+import random
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+
+import degrade
+import model as models
 
 HERE = Path(__file__).parent
 SMALLEST = 256  # segments with a shorter side are left out
@@ -30,7 +36,19 @@ class Clips:
         # CIF-class clips are soft and few pixels; stills do not move as people do.
         weight = [min(1.0, (m["w"] * m["h"] / (1280 * 720))) ** 0.5 * (0.6 if m["still"] else 1.0) for m in index]
         self.p = np.array(weight) / sum(weight)
-        self.open = {}
+        self.open, self.errors = {}, {}
+
+    def error(self, high, low, scale, key):
+        """Mean squared error that bicubic enlarging leaves on this encoding, from two of its frames."""
+        if key not in self.errors:
+            at = [len(low) // 3, len(low) * 2 // 3]
+            x = torch.from_numpy(np.stack([low[t] for t in at]).astype(np.float32))[:, None]
+            if scale > 1:
+                x = F.conv2d(models.fold_cells(x, 1), models.bicubic_weight(1, scale))
+                x = F.pixel_shuffle(x, scale)
+            high = torch.from_numpy(np.stack([high[t] for t in at]).astype(np.float32))[:, None]
+            self.errors[key] = float(((x[..., :high.shape[2], :high.shape[3]] - high) ** 2).mean())
+        return self.errors[key]
 
     def array(self, path):
         if path not in self.open:
@@ -38,44 +56,76 @@ class Clips:
         return self.open[path]
 
     def pick(self, scale):
+        """(original, degraded, light, capture, error): planes of the same moments; `light` dims the original,
+        `error` is what bicubic leaves of the whole picture.
+
+        At full size, half of the picks are not coded at all: the slot blurs the original itself, by `capture`.
+        """
         rng = self.rng
         m = self.index[rng.choice(len(self.index), p=self.p)]
+        if scale == 1 and rng.random() < 0.5:
+            high = self.array(m["dir"] / "hr.npy")
+            draw = random.Random(int(rng.integers(2**31)))
+            blur = draw.choice([{}, {"gaussian": draw.uniform(0.3, 3)}, {"gaussian": draw.uniform(0.3, 3)},
+                                {"defocus": draw.uniform(0.5, 4.5)}])
+            return high, high, 1.0, degrade.Capture(**blur), None
         points = [q for q in m["lr"] if q["scale"] == scale]
-        # The thinnest uplinks matter most, and are the hardest to gain anything on.
-        thin = 110 if scale == 4 else 200
-        p = np.array([0.35 if q["codec"] == "raw" else 1.6 if q["nominal"] < thin else 1.0 for q in points])
+        p = np.array([self.weight(q) for q in points])
         point = points[rng.choice(len(points), p=p / p.sum())]
-        return self.array(m["dir"] / "hr.npy"), self.array(m["dir"] / point["file"])
+        low = self.array(m["dir"] / point["file"])
+        high = self.array(m["dir"] / "hr.npy")[point["first"]::point["stride"]]
+        light = point["capture"]["gain"]
+        error = self.error(high, low, scale, (m["dir"], point["file"])) if light == 1 else None
+        return high, low, light, None, error
+
+    @staticmethod
+    def weight(point):
+        """VP8 is what calls use most; the thinnest uplinks matter most, and are the hardest to gain anything on."""
+        if point["codec"] == "none":
+            return 0.35
+        thin = {4: 110, 2: 200, 1: 0}[point["scale"]]
+        return (1.0 if point["codec"] == "vp8" else 0.7) * (1.6 if point["kbps"] < thin else 1.0)
 
 
 class Slot:
     """One place in the batch: walks along a clip for up to 24 frames, then jumps to another."""
 
-    def __init__(self, clips, scale, length, patch):
+    def __init__(self, clips, scale, length, patch, grid):
         self.clips, self.scale, self.length, self.patch = clips, scale, length, patch
+        self.grid = max(1, grid // scale)
         self.left = 0
 
     def next(self):
-        """(low [T,p,p], high [T,P,P], fresh): fresh says that the state must be reset."""
+        """(low [T,p,p], high [T,P,P], fresh, error): fresh says that the state must be reset; error as in pick."""
         rng, s, p = self.clips.rng, self.scale, self.patch // self.scale
-        fresh = self.left <= 0 or self.at + self.length > self.hr.shape[0]
+        fresh = self.left <= 0 or self.at + self.length > self.lr.shape[0]
         if fresh:
-            self.hr, self.lr = self.clips.pick(s)
+            self.hr, self.lr, self.light, self.capture, self.error = self.clips.pick(s)
             n, h, w = self.lr.shape
             # Some walks are long: in a call the state is old, and must do no harm.
             self.left = int(rng.integers(1, 24 // self.length + 1))
             self.at = int(rng.integers(0, max(1, n - self.length * self.left + 1)))
-            # Cells of 2 (x4) or 4 (x2) pixels are aligned to the picture as they are in use.
-            grid = 8 // s
-            self.y = int(rng.integers(0, (h - p) // grid + 1)) * grid
-            self.x = int(rng.integers(0, (w - p) // grid + 1)) * grid
+            # Cells are aligned to the picture as they are in use.
+            self.y = int(rng.integers(0, (h - p) // self.grid + 1)) * self.grid
+            self.x = int(rng.integers(0, (w - p) // self.grid + 1)) * self.grid
             self.turn = rng.integers(0, 2, 3)
         self.left -= 1
         t = slice(self.at, self.at + self.length)
         low = self.lr[t, self.y:self.y + p, self.x:self.x + p]
+        if self.capture is not None:
+            low = self.blurred(t)
         high = self.hr[t, self.y * s:self.y * s + self.patch, self.x * s:self.x * s + self.patch]
         self.at += self.length
-        return self.flip(low), self.flip(high), fresh
+        return self.flip(low), self.flip(degrade.darker(high, self.light)), fresh, self.error
+
+    def blurred(self, t):
+        """The crop of an uncoded original, blurred with what lies around it."""
+        margin, p = 16, self.patch
+        top, left = max(0, self.y - margin), max(0, self.x - margin)
+        around = self.lr[t, top:self.y + p + margin, left:self.x + p + margin]
+        out = degrade.blurred(torch.from_numpy(around.astype(np.float32))[:, None], self.capture, 1.0)[:, 0]
+        out = out[:, self.y - top:self.y - top + p, self.x - left:self.x - left + p]
+        return out.round().clamp(0, 255).byte().numpy()
 
     def flip(self, a):
         if self.turn[0]:
@@ -105,4 +155,4 @@ class Synthetic:
                 self.pairs[s].append((np.round(hr).astype(np.uint8), lr.astype(np.uint8)))
 
     def pick(self, scale):
-        return self.pairs[scale][self.rng.integers(len(self.pairs[scale]))]
+        return *self.pairs[scale][self.rng.integers(len(self.pairs[scale]))], 1.0, None, None

@@ -92,8 +92,8 @@ def enlarge(y, scale, method):
     if method == "bilinear":
         x = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
     else:
-        fold = models.CELL // scale
-        x = models.luma_out(F.conv2d(models.fold_cells(x, fold), models.bicubic_weight(fold, scale)))
+        x = F.conv2d(models.fold_cells(x, 1), models.bicubic_weight(1, scale))
+        x = F.pixel_shuffle(x, scale)
     return x[0, 0].round().clamp(0, 255).numpy()
 
 

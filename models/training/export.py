@@ -44,12 +44,12 @@ class Graph:
         self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"{op}_{self.count}", **attrs))
         return out
 
-    def conv(self, x, weight, bias=None, pad=0, name=None):
+    def conv(self, x, weight, bias=None, pad=0, name=None, stride=1):
         w = weight.detach().numpy().astype(np.float32)
         inputs = [x, self.const(w, name and name + ".weight")]
         if bias is not None:
             inputs.append(self.const(bias.detach().numpy().astype(np.float32), name and name + ".bias"))
-        return self.add("Conv", *inputs, kernel_shape=list(w.shape[2:]), pads=[pad] * 4)
+        return self.add("Conv", *inputs, kernel_shape=list(w.shape[2:]), pads=[pad] * 4, strides=[stride] * 2)
 
     def padded(self, x, by):
         return self.add("Pad", x, self.const(np.array([0, 0, by, by] * 2, np.int64)), mode="edge")
@@ -69,28 +69,47 @@ def upsample_kernel(scale):
     return torch.einsum("ak,bl->abkl", m, m).reshape(scale * scale, 1, 5, 5).float()
 
 
+def divided(name, fold):
+    return f"{name}/{fold}" if fold > 1 else name
+
+
 def build(net, scale):
-    g, fold = Graph(), models.CELL // scale
+    g, fold = Graph(), net.cell // scale
+    around = fold * models.reach(fold)
     f32, u8 = TensorProto.FLOAT, TensorProto.UINT8
 
     # A zero in the previous frame means that there is none: no decoded luma is 0.
     seen = g.add("Cast", "prev_in", to=TensorProto.BOOL)
     old = g.add("Where", seen, "prev_in", "luma")
     both = g.add("Concat", "luma", old, axis=0)
-    both = g.add("SpaceToDepth", g.padded(g.add("Cast", both, to=f32), fold), blocksize=fold)
+    both = g.padded(g.add("Cast", both, to=f32), around)
+    if fold > 1:
+        both = g.add("SpaceToDepth", both, blocksize=fold)
     # [2, cells, H, W]: frame and predecessor were folded as a batch, so that one Pad serves both.
     cur = g.add("Slice", both, *(g.const(np.array([v], np.int64)) for v in (0, 1, 0)))
     old = g.add("Slice", both, *(g.const(np.array([v], np.int64)) for v in (1, 2, 0)))
 
     weight, bias = net.head(scale)  # the graph takes code values as they are
     x = g.conv(g.add("Concat", cur, old, axis=1), weight, bias, name="head")
-    x = g.add("Add", x, g.conv("hidden_in", net.recall.weight, pad=1, name="recall"))
+    x = g.add("Add", x, g.conv("hidden_in", net.recall.weight, pad=net.recall.padding[0], name="recall"))
     x = g.add("Relu", x)
     for i in range(0, len(net.body), 2):
         y = g.add("Relu", g.conv(x, net.body[i].weight, net.body[i].bias, 1, f"body{i}"))
         y = g.conv(y, net.body[i + 1].weight, net.body[i + 1].bias, 1, f"body{i + 1}")
         x = g.add("Relu", g.add("Add", y, x))
 
+    if net.context is not None:
+        def context(v, name, **how):
+            part = net.context[name]
+            return g.conv(v, part.weight, part.bias, name=f"context_{name}", **how)
+        x = g.add("Relu", g.add("Add", context(x, "before", pad=1), x))
+        c = g.add("Relu", context(x, "down", stride=2))
+        y = context(g.add("Relu", context(c, "first", pad=1)), "second", pad=1)
+        c = g.add("Relu", g.add("Add", y, c))
+        x = g.add("Relu", g.add("Add", g.add(
+            "Resize", context(c, "up"), "", g.const(np.array([1, 1, 2, 2], np.float32)), mode="nearest",
+            coordinate_transformation_mode="asymmetric", nearest_mode="floor"), x))
+        x = g.add("Relu", g.add("Add", context(x, "merge", pad=1), x))
     gate = g.add("Sigmoid", g.conv(x, net.gate.weight, net.gate.bias, name="gate"))
     content = g.add("Tanh", g.conv(x, net.content.weight, net.content.bias, name="content"))
     step = g.add("Mul", gate, g.add("Sub", content, "hidden_in"))
@@ -101,7 +120,7 @@ def build(net, scale):
     base = g.conv(cur, net.skip(scale), name="skip")
     detail = g.conv(x, tail.weight * models.DETAIL, tail.bias * models.DETAIL, name="tail")
     pixels = g.to_bytes(g.add("Add", detail, base))
-    g.add("DepthToSpace", pixels, blocksize=models.CELL, out="luma_out")
+    g.add("DepthToSpace", pixels, blocksize=net.cell, out="luma_out")
 
     # Each chroma plane on its own grid, as swscale and libyuv scale 4:2:0: U and V go as a batch.
     shape = g.add("Shape", "chroma")
@@ -115,7 +134,7 @@ def build(net, scale):
 
     def value(name, kind, *dims):
         return helper.make_tensor_value_info(name, kind, list(dims))
-    grid = [1, net.hidden, f"h/{fold}", f"w/{fold}"]
+    grid = [1, net.hidden, divided("h", fold), divided("w", fold)]
     graph = helper.make_graph(
         g.nodes, f"vireo-x{scale}",
         [value("luma", u8, 1, 1, "h", "w"), value("chroma", u8, 1, 2, "h/2", "w/2"),
@@ -154,19 +173,19 @@ def main():
         net = models.make(args.model)
         net.load_state_dict(torch.load(path, map_location="cpu")["ema"], strict=False)
         net.eval()
-        fold = models.CELL // scale
+        fold = net.cell // scale
         data = build(net, scale).SerializeToString()
         name = f"x{scale}.onnx"
         files[name] = data
         weights = max(weights, sum(p.numel() for n, p in net.named_parameters()
                                    if not n.startswith(("heads", "tails", "skips")) or n.split(".")[1] == str(scale)))
         variants.append({
-            "file": name, "sha256": hashlib.sha256(data).hexdigest(), "task": "sr", "scale": scale, "fold": fold // 2,
+            "file": name, "sha256": hashlib.sha256(data).hexdigest(), "task": "sr", "scale": scale, "fold": fold if net.context is not None else max(1, fold // 2),
             "T": 1, "luma": "luma", "chroma": "chroma", "lumaOut": "luma_out", "chromaOut": "chroma_out",
             "state": [
                 {"input": "prev_in", "output": "prev_out", "dtype": "uint8", "shape": [1, 1, "h", "w"]},
                 {"input": "hidden_in", "output": "hidden_out", "dtype": "float32",
-                 "shape": [1, net.hidden, f"h/{fold}", f"w/{fold}"]},
+                 "shape": [1, net.hidden, divided("h", fold), divided("w", fold)]},
             ]})
     what = "full model" if args.lighter else "light model, the load ladder's second step"
     manifest = {

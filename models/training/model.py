@@ -1,22 +1,22 @@
 """The causal recurrent luma network, in PyTorch: trained here, written to ONNX by export.py.
 
-Everything runs on one coarse grid (90x160 for 720p out): the input is folded by 2 * fold, so a cell
-holds 2x2 (x4) or 4x4 (x2) input pixels and gives 8x8 output pixels. Measured with ONNX Runtime on
-AVX2, a coarse grid with more channels costs what a fine grid with fewer does and sees twice as far.
+Everything runs on one grid whatever the input's size: a cell gives 4x4 or 8x8 output pixels (`cell`), and
+holds the input pixels that belong to them.
 """
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-CELL = 8  # output pixels a cell, each way
 DETAIL = 8.0  # code values that one unit of the last layer stands for
 SKIP = 4.0  # likewise for the linear path
 NOISE = 9.0  # variance below which a direction of the input is not amplified further
 
 CONFIGS = {
-    # name: channels of the trunk, channels of the hidden state, residual blocks of two convolutions
-    "sr1": {"channels": 48, "hidden": 24, "blocks": 2},
-    "sr1-lite": {"channels": 32, "hidden": 16, "blocks": 1},
+    # name: output pixels a cell (each way), channels of the trunk, of the hidden state, residual blocks of two
+    # convolutions, channels of the context branch on cells of twice the size
+    "swift": {"cell": 4, "channels": 24, "hidden": 16, "blocks": 0, "context": 32},
+    "sr1": {"cell": 8, "channels": 48, "hidden": 24, "blocks": 2},
+    "sr1-lite": {"cell": 8, "channels": 32, "hidden": 16, "blocks": 1},
 }
 
 
@@ -36,53 +36,75 @@ def cubic(t, a=-0.5):
     return 0.0
 
 
+def reach(fold):
+    """Cells that the first layer looks at on each side: two pixels at least, as bicubic needs."""
+    return 2 if fold == 1 else 1
+
+
 def bicubic_matrix(fold, scale):
-    """1-D weights [fold * scale outputs, 3 * fold inputs]: a cell and one neighbour each side."""
-    rows = []
+    """1-D weights [fold * scale outputs, cells seen * fold inputs]."""
+    rows, seen = [], 2 * reach(fold) + 1
     for out in range(fold * scale):
         pos = (out + 0.5) / scale - 0.5
-        row = [cubic(i - fold - pos) for i in range(3 * fold)]
+        row = [cubic(i - reach(fold) * fold - pos) for i in range(seen * fold)]
         rows.append([v / sum(row) for v in row])
     return torch.tensor(rows, dtype=torch.float64)
 
 
 def bicubic_weight(fold, scale):
-    """The upsampling as a 3x3 convolution over folded cells: [(fold*scale)^2, fold^2, 3, 3]."""
-    m = bicubic_matrix(fold, scale).view(fold * scale, 3, fold)
+    """The upsampling as a convolution over folded cells: [(fold*scale)^2, fold^2, k, k]."""
+    m = bicubic_matrix(fold, scale).view(fold * scale, 2 * reach(fold) + 1, fold)
     # out (oy, ox), kernel tap (ky, kx), folded pixel (fy, fx)
     w = torch.einsum("akb,cld->acbdkl", m, m)
-    n = fold * scale
-    return w.reshape(n * n, fold * fold, 3, 3).float()
+    k, n = w.shape[4], fold * scale
+    return w.reshape(n * n, fold * fold, k, k).float()
 
 
 def fold_cells(x, fold):
-    """[B,1,h,w] -> [B, fold^2, h/fold + 2, w/fold + 2], with one replicated cell around."""
-    return F.pixel_unshuffle(F.pad(x, (fold,) * 4, mode="replicate"), fold)
+    """[B,1,h,w] -> [B, fold^2, h/fold + 2 * reach, w/fold + 2 * reach], with replicated cells around."""
+    x = F.pad(x, (fold * reach(fold),) * 4, mode="replicate")
+    return F.pixel_unshuffle(x, fold) if fold > 1 else x
 
 
 class Restorer(nn.Module):
     """One step: (luma 0..255, previous luma, hidden) -> (output cells, hidden)."""
 
-    def __init__(self, channels, hidden, blocks, scales=(4, 2)):
+    def __init__(self, cell, channels, hidden, blocks, context=0, scales=(4, 2)):
         super().__init__()
+        self.cell = cell
         self.hidden = hidden
         self.heads, self.tails, self.skips = nn.ModuleDict(), nn.ModuleDict(), nn.ParameterDict()
         for scale in scales:
-            key, cells = str(scale), (CELL // scale) ** 2
-            self.heads[key] = nn.Conv2d(2 * cells, channels, 3)
-            for name, inputs in (("pair", 18 * cells), ("alone", 9 * cells)):
+            key, fold = str(scale), cell // scale
+            pixels, k = fold * fold, 2 * reach(fold) + 1
+            self.heads[key] = nn.Conv2d(2 * pixels, channels, k)
+            for name, inputs in (("pair", 2 * pixels * k * k), ("alone", pixels * k * k)):
                 self.register_buffer(f"{name}{scale}", torch.eye(inputs))
-            self.tails[key] = pointwise(channels, CELL * CELL)
+            self.tails[key] = pointwise(channels, cell * cell)
             nn.init.zeros_(self.tails[key].bias)
             self.tails[key].weight.data *= 0.1
-            self.skips[key] = nn.Parameter(torch.zeros(CELL * CELL, cells, 3, 3))
-            self.register_buffer(f"bicubic{scale}", bicubic_weight(CELL // scale, scale), persistent=False)
+            self.skips[key] = nn.Parameter(torch.zeros(cell * cell, pixels, k, k))
+            self.register_buffer(f"bicubic{scale}", bicubic_weight(fold, scale), persistent=False)
         # Pixels come in with replicated borders, the hidden state with zeros: hence two convolutions.
-        self.recall = nn.Conv2d(hidden, channels, 3, padding=1, bias=False)
+        self.recall = nn.Conv2d(hidden, channels, 3, padding=1, bias=False) if not context else nn.Conv2d(
+            hidden, channels, 1, dilation=2, bias=False)
         self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2 * blocks))
         for i, conv in enumerate(self.body):
             if i % 2:
                 conv.weight.data *= 0.3
+        # Wide sight at a quarter of the cost: two convolutions on cells of twice the size.
+        self.context = None
+        if context:
+            self.context = nn.ModuleDict({
+                "before": nn.Conv2d(channels, channels, 3, padding=1),
+                "down": nn.Conv2d(channels, context, 2, stride=2),
+                "first": nn.Conv2d(context, context, 3, padding=1),
+                "second": nn.Conv2d(context, context, 3, padding=1),
+                "up": pointwise(context, channels),
+                "merge": nn.Conv2d(channels, channels, 3, padding=1),
+            })
+            for name in ("before", "second", "up", "merge"):
+                self.context[name].weight.data *= 0.3
         # A gated memory: where nothing changes, old content is kept and averaged.
         self.gate = pointwise(channels, hidden)
         self.content = pointwise(channels, hidden)
@@ -91,7 +113,7 @@ class Restorer(nn.Module):
         return F.conv2d(cur, getattr(self, f"bicubic{scale}"))
 
     def whiten(self, samples, scale):
-        """Sets the input transforms from sample cells [N, 2 * cells, 3, 3] (frame, predecessor; minus 128).
+        """Sets the input transforms from sample cells [N, 2 * pixels, k, k] (frame, predecessor; minus 128).
 
         Neighbouring pixels are nearly equal, so gradient descent on raw ones crawls. What is trained
         sees decorrelated inputs instead; being linear, that folds into the convolutions.
@@ -115,7 +137,7 @@ class Restorer(nn.Module):
         return getattr(self, f"bicubic{scale}") + extra - extra.mean((1, 2, 3), keepdim=True)
 
     def step(self, luma, prev, hidden, scale):
-        fold = CELL // scale
+        fold = self.cell // scale
         cur = fold_cells(luma, fold)
         # A fresh state is all zeros, and no decoded luma is: then the frame is its own predecessor.
         old = fold_cells(torch.where(prev == 0, luma, prev), fold)
@@ -123,6 +145,12 @@ class Restorer(nn.Module):
         x = F.relu(x + self.recall(hidden))
         for first, second in zip(self.body[::2], self.body[1::2]):
             x = F.relu(x + second(F.relu(first(x))))
+        if self.context is not None:
+            x = F.relu(x + self.context["before"](x))
+            c = F.relu(self.context["down"](x))
+            c = F.relu(c + self.context["second"](F.relu(self.context["first"](c))))
+            x = F.relu(x + F.interpolate(self.context["up"](c), scale_factor=2.0, mode="nearest"))
+            x = F.relu(x + self.context["merge"](x))
         gate = torch.sigmoid(self.gate(x))
         hidden = hidden + gate * (torch.tanh(self.content(x)) - hidden)
         return F.conv2d(cur, self.skip(scale)) + self.tails[str(scale)](x) * DETAIL, hidden
@@ -130,15 +158,9 @@ class Restorer(nn.Module):
     def fresh(self, luma, scale):
         """The state at a reset."""
         b, _, h, w = luma.shape
-        fold = CELL // scale
+        fold = self.cell // scale
         return torch.zeros_like(luma), luma.new_zeros(b, self.hidden, h // fold, w // fold)
 
 
-def luma_out(cells):
-    """Cells -> the output plane."""
-    return F.pixel_shuffle(cells, CELL)
-
-
 def make(name, scales=(4, 2)):
-    c = CONFIGS[name]
-    return Restorer(c["channels"], c["hidden"], c["blocks"], scales)
+    return Restorer(**CONFIGS[name], scales=scales)

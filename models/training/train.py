@@ -3,8 +3,8 @@
 Usage: train.py --model sr1 --minutes 60 [--scales 4,2] [--cache DIR] [--run NAME] [--resume | --init CKPT]
        train.py --smoke            (under two minutes, synthetic data; fails if the loss does not fall)
 
-The loss is the squared error relative to what bicubic leaves: a flat clip's decibels count like a busy
-one's, and 0.9 means 0.46 dB. The learning rate follows the wall clock (cosine over --minutes), since the machine may be shared.
+The loss is the squared error relative to what bicubic leaves on the whole picture: every clip's decibels count
+alike, and within a clip the errors that make them. A logged 0.9 means 0.46 dB. The learning rate follows the wall clock (cosine over --minutes), since the machine may be shared.
 """
 import argparse
 import copy
@@ -31,8 +31,8 @@ def squared(pred, target):
 class Batch:
     """A fixed set of slots for one scale, and their states."""
 
-    def __init__(self, clips, scale, size, length, patch):
-        self.slots = [dataset.Slot(clips, scale, length, patch) for _ in range(size)]
+    def __init__(self, clips, scale, size, length, patch, grid):
+        self.slots = [dataset.Slot(clips, scale, length, patch, grid) for _ in range(size)]
         self.scale, self.state = scale, None
 
     def next(self, net):
@@ -43,38 +43,43 @@ class Batch:
             self.state = net.fresh(low[:, :1], self.scale)
         keep = torch.tensor([0.0 if c[2] else 1.0 for c in chunks]).view(-1, 1, 1, 1)
         self.state = tuple(s.detach() * keep for s in self.state)
-        return low, high
+        errors = [c[3] for c in chunks]
+        return low, high, torch.tensor([math.nan if e is None else e for e in errors])
 
     def loss(self, net):
-        low, high = self.next(net)
+        low, high, error = self.next(net)
         prev, hidden = self.state
-        losses = []
+        ours, plain = [], []
         for t in range(low.shape[1]):
             luma = low[:, t:t + 1]
             out, hidden = net.step(luma, prev, hidden, self.scale)
             with torch.no_grad():
-                base = net.bicubic(models.fold_cells(luma, models.CELL // self.scale), self.scale)
-            target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
-            losses.append(((squared(out, target) + 1) / (squared(base, target) + 1)).mean())
+                base = net.bicubic(models.fold_cells(luma, net.cell // self.scale), self.scale)
+            target = F.pixel_unshuffle(high[:, t:t + 1], net.cell)
+            patch = squared(base, target)
+            weight = 1 / (torch.where(error.isnan(), patch, error) + 1)
+            ours.append((squared(out, target) * weight).mean())
+            plain.append((patch * weight).mean())
             prev = luma
         self.state = (prev, hidden)
-        return sum(losses) / len(losses)
+        return sum(ours) / len(ours), float(sum(plain) / len(plain))
 
     def gradients(self, net):
-        """Loss and gradients, returned and not accumulated: each batch runs on a thread of its own."""
-        loss = self.loss(net)
-        return loss.item(), torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+        """Loss, bicubic's, and gradients, returned and not accumulated: each batch runs on a thread of its own."""
+        loss, plain = self.loss(net)
+        return (loss.item(), plain), torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
 
 
 @torch.no_grad()
-def input_cells(clips, scale, count=150):
+def input_cells(clips, scale, cell, count=150):
     """Random neighbourhoods of cells from frames and their predecessors, for Restorer.whiten."""
-    slot, rows, fold = dataset.Slot(clips, scale, 2, 64), [], models.CELL // scale
+    slot, rows, fold = dataset.Slot(clips, scale, 2, 64, cell), [], cell // scale
+    k = 2 * models.reach(fold) + 1
     for _ in range(count):
         slot.left = 0
         low = torch.from_numpy(slot.next()[0]).float()[:, None] - 128
         cells = torch.cat([models.fold_cells(low[1:], fold), models.fold_cells(low[:1], fold)], 1)
-        rows.append(F.unfold(cells, 3)[0].T.reshape(-1, cells.shape[1], 3, 3))
+        rows.append(F.unfold(cells, k)[0].T.reshape(-1, cells.shape[1], k, k))
     return torch.cat(rows)
 
 
@@ -85,8 +90,8 @@ def validate(net, clips_index, scales, frames=10):
     for scale in scales:
         clips, rows = dataset.Clips(clips_index, 7), []
         for m in clips_index:
-            for point in [q for q in m["lr"] if q["scale"] == scale and q["codec"] != "raw"][::2]:
-                hr, lr = clips.array(m["dir"] / "hr.npy"), clips.array(m["dir"] / point["file"])
+            for point in [q for q in m["lr"] if q["scale"] == scale and q["codec"] == "vp8" and q["stride"] == 1][:4:2]:
+                hr, lr = clips.array(m["dir"] / "hr.npy")[point["first"]:], clips.array(m["dir"] / point["file"])
                 p = min(80 * 4 // scale, *(v // 16 * 16 for v in lr.shape[1:]))
                 y, x = ((v - p) // 2 // 8 * 8 for v in lr.shape[1:])
                 prev = hidden = None
@@ -95,12 +100,12 @@ def validate(net, clips_index, scales, frames=10):
                     if hidden is None:
                         prev, hidden = net.fresh(luma, scale)
                     out, hidden = net.step(luma, prev, hidden, scale)
-                    base = net.bicubic(models.fold_cells(luma, models.CELL // scale), scale)
+                    base = net.bicubic(models.fold_cells(luma, net.cell // scale), scale)
                     prev = luma
                     if t < 3:
                         continue
                     high = hr[t, y * scale:(y + p) * scale, x * scale:(x + p) * scale].astype(np.float32)
-                    high = F.pixel_unshuffle(torch.from_numpy(high)[None, None], models.CELL)
+                    high = F.pixel_unshuffle(torch.from_numpy(high)[None, None], net.cell)
                     mse = [float(((v - high) ** 2).mean()) for v in (base, out)]
                     rows.append(10 * math.log10(mse[0] / mse[1]))
         gains[scale] = round(float(np.mean(rows)), 3)
@@ -122,7 +127,7 @@ def train(args, clips, check):
         print("init", args.init, net.load_state_dict(torch.load(args.init)["ema"], strict=False), flush=True)
     elif not args.resume:
         for scale in scales:
-            net.whiten(input_cells(clips, scale), scale)
+            net.whiten(input_cells(clips, scale, net.cell), scale)
     ema = copy.deepcopy(net)
     optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, betas=(0.9, 0.99))
     run = args.cache / "runs" / args.run
@@ -137,7 +142,7 @@ def train(args, clips, check):
     print(json.dumps({"model": args.model, "scales": scales, "weights": sum(p.numel() for p in net.parameters()),
                       "minutes": args.minutes, "batch": args.batch, "length": args.length, "patch": args.patch,
                       "lr": args.lr, "seed": args.seed, "from": step}), flush=True)
-    batches = [Batch(clips, s, args.batch, args.length, args.patch) for s in scales for _ in range(max(1, args.threads // len(scales)))]
+    batches = [Batch(clips, s, args.batch, args.length, args.patch, net.cell) for s in scales for _ in range(max(1, args.threads // len(scales)))]
     pool = ThreadPoolExecutor(len(batches))
     start = saved_at = checked_at = time.time()
     while True:
@@ -154,7 +159,7 @@ def train(args, clips, check):
         for i, p in enumerate(net.parameters()):
             found = [g[i] for _, g in results if g[i] is not None]
             p.grad = sum(found) / len(results)
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         step += 1
         decay = min(0.997, step / (step + 10))
@@ -163,7 +168,8 @@ def train(args, clips, check):
                 a.lerp_(b, 1 - decay)
         losses.append([r[0] for r in results])
         if step % args.log == 0:
-            each = np.mean(losses, 0)
+            each = np.sum(losses, 0)
+            each = each[:, 0] / each[:, 1]
             mean = float(each.mean())
             first = mean if first is None else first
             print(json.dumps({"step": step, "minutes": round(seconds / 60, 1), "lr": round(rate, 6),
@@ -172,7 +178,8 @@ def train(args, clips, check):
         now = time.time()
         if now - saved_at > 120 or done > 0.999:
             save(run / "last.pt", {"net": net.state_dict(), "ema": ema.state_dict(), "step": step,
-                                   "optimizer": optimizer.state_dict(), "seconds": seconds, "model": args.model})
+                                   "optimizer": optimizer.state_dict(), "seconds": seconds, "model": args.model,
+                                   "scales": scales})
             saved_at = now
         if check and now - checked_at > args.check_minutes * 60:
             print(json.dumps({"step": step, "gain over bicubic, dB": validate(ema, check, scales)}), flush=True)

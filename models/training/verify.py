@@ -36,7 +36,7 @@ def reference(net, luma, chroma, scale):
         if hidden is None:
             prev, hidden = net.fresh(y, scale)
         out, hidden = net.step(y, prev, hidden, scale)
-        outs.append(models.luma_out(out).round().clamp(0, 255).byte().numpy().ravel())
+        outs.append(F.pixel_shuffle(out, net.cell).round().clamp(0, 255).byte().numpy().ravel())
         prev = y
     c = F.pad(torch.from_numpy(chroma.astype(np.float32))[:, None], (2,) * 4, mode="replicate")
     c = F.pixel_shuffle(F.conv2d(c, export.upsample_kernel(scale)), scale)

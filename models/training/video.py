@@ -57,6 +57,15 @@ def encoder_args(codec, kbps):
     if codec == "h264":
         return ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency",
                 "-profile:v", "baseline", "-bufsize", f"{kbps / 2:.0f}k"] + rate
+    if codec == "vp9":
+        return ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "7", "-lag-in-frames", "0", "-aq-mode", "3",
+                "-minrate", f"{kbps:.0f}k", "-bufsize", f"{kbps:.0f}k", "-qmin", "2", "-qmax", "56",
+                "-error-resilient", "1", "-row-mt", "0"] + rate
+    if codec == "av1":
+        # libaom in its real-time mode is what browsers send with. It takes no maxrate without a minrate.
+        return ["-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8", "-lag-in-frames", "0",
+                "-b:v", f"{kbps:.0f}k", "-minrate", f"{kbps:.0f}k", "-maxrate", f"{kbps:.0f}k",
+                "-bufsize", f"{kbps:.0f}k", "-g", "9999", "-qmin", "10", "-qmax", "63"]
     raise ValueError(f"codec: {codec}")
 
 

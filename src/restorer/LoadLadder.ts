@@ -4,7 +4,9 @@ export type ModelLevel = Exclude<RestorationLevel, 'original'>;
 
 /** Every threshold of the ladder, in one place. */
 export interface LoadLadderOptions {
-  /** Frame rates are reduced to this (or half of the input's, whichever is more) before a level is given up. */
+  /** A model gives way to a lighter one rather than restore fewer frames than this: motion shows more than detail. */
+  smoothFps: number;
+  /** The lightest model's frame rate is reduced to this (or half of the input's, whichever is more) before it is given up. */
   minFps: number;
   /** A shortage must last this long before a level is given up. */
   downAfterMs: number;
@@ -26,6 +28,7 @@ export interface LoadLadderOptions {
 }
 
 export const DEFAULT_LADDER: LoadLadderOptions = {
+  smoothFps: 24,
   minFps: 15,
   downAfterMs: 750,
   upAfterMs: 4_000,
@@ -68,8 +71,7 @@ export interface LadderDecision {
 const ORDER: readonly ModelLevel[] = ['full', 'lighter'];
 
 /**
- * One track's way down and up: full model → full model at a reduced frame rate → lighter model → lighter model
- * at a reduced rate → original. Pure logic. Rates follow the load at once; levels, which viewers see, change
+ * One track's way down and up: full model → lighter model → lighter model at a reduced frame rate → original. Pure logic. Rates follow the load at once; levels, which viewers see, change
  * down only when a shortage lasts (or nothing moves at all) and up only with headroom, after a wait that
  * doubles every time it turns out to have been a mistake.
  */
@@ -109,7 +111,8 @@ export class LoadLadder {
     for (const level of ORDER) {
       const cost = costMs[level];
       if (cost === undefined) continue;
-      least = Math.min(least, (inputFps * leastRatio(inputFps, options.minFps) * (cost ?? 0)) / 1_000);
+      const ratio = leastRatio(inputFps, fpsToKeep(level, costMs, options));
+      least = Math.min(least, (inputFps * ratio * (cost ?? 0)) / 1_000);
     }
     return least;
   }
@@ -163,7 +166,10 @@ export class LoadLadder {
       if (ratio < this.#frameRatio) this.#frameRatio = ratio;
       return;
     }
-    this.#frameRatio = lowestRatio(observation.inputFps, this.#options.minFps);
+    // Fewer frames tide it over until it is clear that the shortage lasts.
+    const { minFps } = this.#options;
+    this.#frameRatio =
+      this.#affordableRatio(level, observation, 1, minFps) ?? lowestRatio(observation.inputFps, minFps);
     this.#shortSinceMs ??= observation.nowMs;
     if (observation.nowMs - this.#shortSinceMs < this.#options.downAfterMs) return;
     const next = ORDER.slice(ORDER.indexOf(level) + 1).find(
@@ -235,7 +241,12 @@ export class LoadLadder {
   }
 
   /** The largest share of frames a level can carry with `margin` to spare; null: fewer than may be. */
-  #affordableRatio(level: ModelLevel, observation: LadderObservation, margin: number): number | null {
+  #affordableRatio(
+    level: ModelLevel,
+    observation: LadderObservation,
+    margin: number,
+    keepFps = fpsToKeep(level, observation.costMs, this.#options),
+  ): number | null {
     const { inputFps, share, stageMs, dropShare } = observation;
     const cost = observation.costMs[level];
     if (cost === undefined) return null;
@@ -248,7 +259,7 @@ export class LoadLadder {
     const settled = observation.nowMs - this.#changedAtMs >= this.#options.dropWindowMs;
     if (level === this.#level && settled && dropShare > 0.2)
       affordable = Math.min(affordable, this.#frameRatio * (1 - dropShare));
-    const least = leastRatio(inputFps, this.#options.minFps);
+    const least = leastRatio(inputFps, keepFps);
     for (const ratio of RATIOS) if (ratio <= affordable + 1e-9 && ratio >= least - 0.03) return ratio;
     return null;
   }
@@ -257,6 +268,15 @@ export class LoadLadder {
     if (this.#level === null || this.#level === 'original') return 0;
     return (observation.inputFps * this.#frameRatio * (observation.costMs[this.#level] ?? 0)) / 1_000;
   }
+}
+
+function fpsToKeep(
+  level: ModelLevel,
+  costMs: LadderObservation['costMs'],
+  { smoothFps, minFps }: LoadLadderOptions,
+): number {
+  const hasLighter = ORDER.slice(ORDER.indexOf(level) + 1).some((lower) => costMs[lower] !== undefined);
+  return hasLighter ? smoothFps : minFps;
 }
 
 function leastRatio(inputFps: number, minFps: number): number {

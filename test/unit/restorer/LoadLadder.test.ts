@@ -38,15 +38,28 @@ describe('load ladder', () => {
     expect(new LoadLadder().update({ ...calm, costMs: { full: 90 } }).level).toBe('original');
   });
 
-  it('restores fewer frames, evenly, before it gives a level up', () => {
+  it('restores fewer frames, evenly, before it gives the lightest model up', () => {
     const ladder = new LoadLadder();
-    ladder.update(calm);
+    ladder.update({ ...calm, costMs: { full: 20 } });
     const ratios = [30, 40, 50].map((full, step) => {
-      const decision = ladder.update({ ...calm, nowMs: 100 * (step + 1), costMs: { full, lighter: 8 } });
+      const decision = ladder.update({ ...calm, nowMs: 100 * (step + 1), costMs: { full } });
       expect(decision.level).toBe('full');
       return decision.frameRatio;
     });
     expect(ratios).toEqual([3 / 4, 2 / 3, 1 / 2]);
+  });
+
+  it('takes a lighter model rather than fewer frames', () => {
+    const ladder = new LoadLadder();
+    ladder.update(calm);
+    const dear = { costMs: { full: 36, lighter: 12 } };
+    expect(drive(ladder, 100, 3_000, () => dear)).toEqual(['full', 'lighter']);
+    expect(ladder.update({ ...calm, ...dear, nowMs: 3_100 })).toMatchObject({ level: 'lighter', frameRatio: 1 });
+    // 60 frames a second are more than motion needs.
+    const fast = new LoadLadder();
+    fast.update({ ...calm, inputFps: 60, costMs: { full: 12, lighter: 6 } });
+    const halved = { ...calm, inputFps: 60, nowMs: 100, costMs: { full: 25, lighter: 6 } };
+    expect(fast.update(halved)).toMatchObject({ level: 'full', frameRatio: 1 / 2 });
   });
 
   it('never restores fewer than 15 frames a second of a 20 fps stream, nor fewer than all of a 12 fps one', () => {

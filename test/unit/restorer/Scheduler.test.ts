@@ -49,9 +49,9 @@ describe('scheduler', () => {
   it('shares equally among equals, and leaves what one does not need to the next', () => {
     const { scheduler, tracks } = setUp(2);
     scheduler.plan(0);
-    // Half of 0.85 is not enough for every frame of the full model (0.6), but for two of three (0.4).
-    expect(tracks[0]?.decision).toMatchObject({ level: 'full', frameRatio: 2 / 3 });
-    expect(tracks[1]?.decision).toMatchObject({ level: 'full', frameRatio: 3 / 4 });
+    // Half of 0.85 is not enough for the full model (0.6): the first takes the lighter one and leaves the rest.
+    expect(tracks[0]?.decision).toMatchObject({ level: 'lighter', frameRatio: 1 });
+    expect(tracks[1]?.decision).toMatchObject({ level: 'full', frameRatio: 1 });
   });
 
   it('serves as many as can have a useful share rather than starving all', () => {
