@@ -136,7 +136,9 @@ class Camera {
         if (keyFrameWanted()) this.#at = 0;
         const picture = clip[this.#at++ % clip.length] as EncodedPicture;
         pictureId = (pictureId + 1) & 0x7fff;
-        const payloads = packetizeVp8(picture, pictureId, MAX_PAYLOAD_BYTES).map((parts) => Buffer.concat(parts));
+        const payloads = packetizeVp8(picture, pictureId, MAX_PAYLOAD_BYTES).map((parts) =>
+          Buffer.concat(parts),
+        );
         const rtpTimestamp90k = (timestamp + Math.round((this.frames * 90_000) / FPS)) >>> 0;
         stream.sendFrame(payloads, { timestamp: rtpTimestamp90k });
         this.sentAtMs.set(rtpTimestamp90k, performance.now());
@@ -183,7 +185,9 @@ async function call(options: Options, clip: EncodedPicture[]): Promise<LiveCallR
     await ben.subscribe(publicationId, 'restored');
     await ben.until(
       'the restored picture',
-      () => ben.selected(publicationId)?.view === 'restored' && ben.packets(ben.consumer(publicationId, 'restored')) > 0,
+      () =>
+        ben.selected(publicationId)?.view === 'restored' &&
+        ben.packets(ben.consumer(publicationId, 'restored')) > 0,
       30_000,
     );
     await ben.request('variantShown', { publicationId, variant: 'restored' });
@@ -231,7 +235,10 @@ async function measure(
   const after = usage();
   const ends = receiver.received(ssrc).filter(({ marker }) => marker);
   const seconds = (after.atMs - before.atMs) / 1_000;
-  const reports = viewer.all('restorationReport').slice(before.reports).map(({ report }) => report);
+  const reports = viewer
+    .all('restorationReport')
+    .slice(before.reports)
+    .map(({ report }) => report);
   const roundTrips = ends.flatMap(({ timestamp, receivedAtMs }) => {
     const sentAtMs = camera.sentAtMs.get(timestamp);
     return sentAtMs === undefined ? [] : [receivedAtMs - sentAtMs];
@@ -271,7 +278,9 @@ function shares(reports: readonly TrackReport[]): Record<string, number> {
     const key = model === null ? level : `${level} (${model})`;
     counts[key] = (counts[key] ?? 0) + 1;
   }
-  return Object.fromEntries(Object.entries(counts).map(([key, count]) => [key, round(count / reports.length, 3)]));
+  return Object.fromEntries(
+    Object.entries(counts).map(([key, count]) => [key, round(count / reports.length, 3)]),
+  );
 }
 
 function stagesOf(reports: readonly TrackReport[]): LiveCallResult['stagesMs'] {
@@ -290,7 +299,8 @@ function stagesOf(reports: readonly TrackReport[]): LiveCallResult['stagesMs'] {
 
 function percentiles(values: readonly number[]): Percentiles {
   const sorted = [...values].sort((a, b) => a - b);
-  const at = (share: number) => round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0, 1);
+  const at = (share: number) =>
+    round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0, 1);
   return { p50: at(0.5), p95: at(0.95) };
 }
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type RequestHandler, type Response, Router, static as serveStatic } from 'express';
-import { roomNameSchema } from '../signaling/messages.js';
+import { isRoomName } from '../signaling/roomName.js';
 
 const NOT_BUILT = `The web client is not built, so there is no page here. Run \`npm run setup\` in Vireo's folder, then
 reload. The relay itself works: signalling is at /socket.io/, its state at /readyz.
@@ -50,12 +50,9 @@ export function createWebClient(folder: string): Router {
   };
   router.get('/', (_request, response) => sendPage(response));
   router.get('/r/:room', (request, response) => {
-    const name = roomNameSchema.safeParse(request.params.room);
-    if (name.success) sendPage(response);
-    else {
-      const why = name.error.issues[0]?.message ?? 'not valid';
-      response.status(404).type('text/plain').send(`This is no room name: ${why}.\n`);
-    }
+    // The page says what is wrong with the name, and asks for another.
+    if (!isRoomName(request.params.room)) response.status(404);
+    sendPage(response);
   });
   router.use(
     '/assets',

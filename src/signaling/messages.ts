@@ -15,17 +15,11 @@ import type {
 import { z } from 'zod';
 import type { VireoErrorCode } from '../errors.js';
 import type { TrackReport } from '../restorer/types.js';
+import { ROOM_NAME_MAX, ROOM_NAME_PATTERN, ROOM_NAME_RULE } from './roomName.js';
 import { dtlsParametersSchema, rtpCapabilitiesSchema, rtpParametersSchema } from './rtpSchemas.js';
 
 const id = z.string().min(1).max(64);
-export const roomNameSchema = z
-  .string()
-  .min(1)
-  .max(64)
-  .regex(
-    /^[\p{L}\p{N}][\p{L}\p{N}_.-]*$/u,
-    'letters, digits, "_", "." and "-" only, beginning with a letter or digit',
-  );
+export const roomNameSchema = z.string().min(1).max(ROOM_NAME_MAX).regex(ROOM_NAME_PATTERN, ROOM_NAME_RULE);
 export const participantNameSchema = z
   .string()
   .trim()

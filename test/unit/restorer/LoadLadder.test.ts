@@ -54,7 +54,10 @@ describe('load ladder', () => {
     ladder.update(calm);
     const dear = { costMs: { full: 36, lighter: 12 } };
     expect(drive(ladder, 100, 3_000, () => dear)).toEqual(['full', 'lighter']);
-    expect(ladder.update({ ...calm, ...dear, nowMs: 3_100 })).toMatchObject({ level: 'lighter', frameRatio: 1 });
+    expect(ladder.update({ ...calm, ...dear, nowMs: 3_100 })).toMatchObject({
+      level: 'lighter',
+      frameRatio: 1,
+    });
     // 60 frames a second are more than motion needs.
     const fast = new LoadLadder();
     fast.update({ ...calm, inputFps: 60, costMs: { full: 12, lighter: 6 } });

@@ -1,5 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import { isRoomName, ROOM_NAME_RULE } from '../../../src/signaling/roomName.js';
 import { publishGlobals } from '../globals.js';
 import { CallSession } from '../session/CallSession.js';
 import type { LocalMedia } from '../session/LocalMedia.js';
@@ -19,7 +20,11 @@ interface RunningCall {
 export function App({ media }: { media: LocalMedia }) {
   const options = useSignal<JoinOptions>(parseJoinOptions(new URL(location.href), loadPreferences()));
   const call = useSignal<RunningCall | null>(null);
-  const failure = useSignal<{ title: string; advice: string } | null>(null);
+  const failure = useSignal<{ title: string; advice: string } | null>(
+    options.value.room === '' || isRoomName(options.value.room)
+      ? null
+      : { title: 'This is no room name', advice: `Room names have ${ROOM_NAME_RULE}.` },
+  );
 
   const join = (chosen: JoinOptions, restorable: boolean) => {
     failure.value = null;
@@ -40,19 +45,23 @@ export function App({ media }: { media: LocalMedia }) {
       call.value = null;
     });
     session.start();
+    return session;
   };
 
   useEffect(() => {
     const { autojoin, room, name } = options.value;
-    if (!autojoin || !room || !name) return;
+    if (!autojoin || !isRoomName(room) || !name) return;
     void (async () => {
+      const problems: string[] = [];
       // Without lobby: join with whatever devices there are.
       for (const start of [() => media.startCamera(), () => media.startMicrophone()]) {
         await start().catch((thrown) => {
           if (!(thrown instanceof LocalMediaError)) throw thrown;
+          problems.push(thrown.message);
         });
       }
-      join(options.value, loadPreferences().restorable ?? true);
+      const session = join(options.value, loadPreferences().restorable ?? true);
+      for (const problem of problems) session.model.notify(problem, 'error');
     })();
   }, []);
 
@@ -72,7 +81,7 @@ export function App({ media }: { media: LocalMedia }) {
       />
     );
   }
-  if (options.value.autojoin && options.value.room && options.value.name) {
+  if (options.value.autojoin && isRoomName(options.value.room) && options.value.name) {
     return (
       <main class="joining" aria-busy="true">
         Joining {options.value.room}…

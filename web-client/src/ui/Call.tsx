@@ -8,7 +8,7 @@ import { failureText } from '../session/reasons.js';
 import type { Statistics } from '../session/Statistics.js';
 import { AudioOutput } from './AudioOutput.js';
 import { Controls } from './Controls.js';
-import { gridLayout } from './gridLayout.js';
+import { gridLayout, TILE_GAP } from './gridLayout.js';
 import { loadPreferences } from './preferences.js';
 import { RemoteTile } from './RemoteTile.js';
 import { SelfTile } from './SelfTile.js';
@@ -99,12 +99,11 @@ export function Call({ session, statistics, media, onLeave }: CallProps) {
         <div
           ref={stage}
           class="grid"
-          style={{
-            gridTemplateColumns: `repeat(${layout.columns}, ${layout.tileWidth}px)`,
-            gridAutoRows: `${layout.tileHeight}px`,
-          }}
+          style={{ '--tile-width': `${layout.tileWidth}px`, '--tile-height': `${layout.tileHeight}px` }}
         >
-          {main.map(tile)}
+          <div class="grid-rows" style={{ maxWidth: `${layout.columns * (layout.tileWidth + TILE_GAP)}px` }}>
+            {main.map(tile)}
+          </div>
           {entries.length === 0 && phase === 'joined' && <Alone room={model.room.value} />}
         </div>
         {others.length > 0 && <div class="strip">{others.map(tile)}</div>}

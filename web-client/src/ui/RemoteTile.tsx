@@ -22,7 +22,8 @@ export interface RemoteTileProps {
 const FRESH_FRAME_MS = 1_500;
 
 export function RemoteTile({ session, statistics, participant, publication }: RemoteTileProps) {
-  const speaking = session.model.activeSpeakerIds.value.includes(participant.id);
+  // Levels take a moment to fall after somebody muted.
+  const speaking = session.model.activeSpeakerIds.value.includes(participant.id) && !participant.muted.value;
   const showStatistics = useSignal(false);
   const name = participant.name;
   return (
@@ -34,9 +35,7 @@ export function RemoteTile({ session, statistics, participant, publication }: Re
       {publication && !publication.description.value.paused ? (
         <RemotePicture session={session} participant={participant} publication={publication} />
       ) : (
-        <div class="avatar" aria-hidden="true">
-          {name.slice(0, 1).toUpperCase()}
-        </div>
+        <Avatar name={name} />
       )}
       <div class="tile-name">
         {participant.muted.value && <Icon name="mic-off" label="muted" />}
@@ -63,6 +62,14 @@ export function RemoteTile({ session, statistics, participant, publication }: Re
         />
       )}
     </section>
+  );
+}
+
+function Avatar({ name }: { name: string }) {
+  return (
+    <div class="avatar" aria-hidden="true">
+      {name.slice(0, 1).toUpperCase()}
+    </div>
   );
 }
 
@@ -115,6 +122,9 @@ function RemotePicture({
   const badge = split ? 'split' : shown.value === 'restored' ? 'restored' : null;
   return (
     <div class="picture" data-shown={split ? 'split' : shown.value}>
+      {lastFrameAtMs.value.original === 0 && lastFrameAtMs.value.restored === 0 && (
+        <Avatar name={participant.name} />
+      )}
       {original && (
         <VariantVideo
           track={original}

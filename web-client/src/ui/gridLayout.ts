@@ -1,3 +1,6 @@
+/** Between tiles, as in the style sheet, pixels. */
+export const TILE_GAP = 8;
+
 export interface GridLayout {
   columns: number;
   rows: number;
@@ -10,7 +13,7 @@ export function gridLayout(
   count: number,
   width: number,
   height: number,
-  gap = 8,
+  gap = TILE_GAP,
   aspect = 16 / 9,
 ): GridLayout {
   let best: GridLayout = { columns: 1, rows: 1, tileWidth: 0, tileHeight: 0 };
