@@ -90,9 +90,10 @@ class Clips:
 class Slot:
     """One place in the batch: walks along a clip for up to 24 frames, then jumps to another."""
 
-    def __init__(self, clips, scale, length, patch, grid):
+    def __init__(self, clips, scale, length, patch):
         self.clips, self.scale, self.length, self.patch = clips, scale, length, patch
-        self.grid = max(1, grid // scale)
+        # Cells of the context branch are aligned to the picture as they are in use.
+        self.grid = 2 * models.CELL // scale
         self.left = 0
 
     def next(self):
@@ -105,7 +106,6 @@ class Slot:
             # Some walks are long: in a call the state is old, and must do no harm.
             self.left = int(rng.integers(1, 24 // self.length + 1))
             self.at = int(rng.integers(0, max(1, n - self.length * self.left + 1)))
-            # Cells are aligned to the picture as they are in use.
             self.y = int(rng.integers(0, (h - p) // self.grid + 1)) * self.grid
             self.x = int(rng.integers(0, (w - p) // self.grid + 1)) * self.grid
             self.turn = rng.integers(0, 2, 3)

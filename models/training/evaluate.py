@@ -1,6 +1,6 @@
 """Quick evaluation of an exported package on the test clips: PSNR-Y and SSIM-Y against bilinear and bicubic.
 
-Usage: evaluate.py --data DIR --package models/sr1 [--frames 60] [--every 4] [--clips A,B] [--codec vp8] [--cache DIR]
+Usage: evaluate.py --data DIR --package models/swift [--frames 60] [--every 4] [--clips A,B] [--codec vp8] [--cache DIR]
 Writes evaluation.json into the package (or --out). The clips are degraded once and kept in the cache.
 """
 import argparse

@@ -1,6 +1,6 @@
 """Writes a checkpoint as a model package: x4.onnx, x2.onnx and manifest.json.
 
-Usage: export.py --checkpoint CKPT --model sr1 --out models/sr1 --version 0.1.0 [--lighter sr1-lite]
+Usage: export.py --checkpoint CKPT --model swift --out models/swift --version 0.1.0 [--lighter swift-lite]
                  [--evaluation evaluation.json] [--training-data TEXT]
 The graph is built node by node: uint8 planes in and out, any size the fold allows, opset 13.
 Replaces files atomically, the manifest last.
@@ -19,10 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 import model as models
 
 TRAINING_DATA = (
-    "Real footage (45 public clips of people, rooms and general scenes, among them the Xiph/derf sequences "
-    "bus, city, football, harbour, mobile, pamphlet, soccer, tempete; clips shipped with sam2, flutter, "
-    "LivePortrait, LatentSync and other public repositories) and 50 photographs (Wikimedia Commons, U-2-Net test data) "
-    "panned and zoomed; coded with libvpx VP8 (real-time, cpu-used -6) and x264 (ultrafast, zerolatency). "
+    "Real footage (54 public clips of people, rooms and general scenes, among them the Xiph/derf sequences bus, city, "
+    "coastguard, container, flower, football, harbour, mobile, pamphlet, soccer, tempete; clips shipped with sam2, flutter, "
+    "LivePortrait, LatentSync and other public repositories) and 71 photographs (Wikimedia Commons, U-2-Net test data) "
+    "panned and zoomed; coded in real time with libvpx VP8 and VP9, x264 and libaom AV1. "
     "Every source is named in models/training/trained-on.txt.")
 
 
@@ -74,7 +74,7 @@ def divided(name, fold):
 
 
 def build(net, scale):
-    g, fold = Graph(), net.cell // scale
+    g, fold = Graph(), models.CELL // scale
     around = fold * models.reach(fold)
     f32, u8 = TensorProto.FLOAT, TensorProto.UINT8
 
@@ -91,25 +91,21 @@ def build(net, scale):
 
     weight, bias = net.head(scale)  # the graph takes code values as they are
     x = g.conv(g.add("Concat", cur, old, axis=1), weight, bias, name="head")
-    x = g.add("Add", x, g.conv("hidden_in", net.recall.weight, pad=net.recall.padding[0], name="recall"))
+    x = g.add("Add", x, g.conv("hidden_in", net.recall.weight, name="recall"))
     x = g.add("Relu", x)
-    for i in range(0, len(net.body), 2):
-        y = g.add("Relu", g.conv(x, net.body[i].weight, net.body[i].bias, 1, f"body{i}"))
-        y = g.conv(y, net.body[i + 1].weight, net.body[i + 1].bias, 1, f"body{i + 1}")
-        x = g.add("Relu", g.add("Add", y, x))
 
-    if net.context is not None:
-        def context(v, name, **how):
-            part = net.context[name]
-            return g.conv(v, part.weight, part.bias, name=f"context_{name}", **how)
-        x = g.add("Relu", g.add("Add", context(x, "before", pad=1), x))
-        c = g.add("Relu", context(x, "down", stride=2))
-        y = context(g.add("Relu", context(c, "first", pad=1)), "second", pad=1)
-        c = g.add("Relu", g.add("Add", y, c))
-        x = g.add("Relu", g.add("Add", g.add(
-            "Resize", context(c, "up"), "", g.const(np.array([1, 1, 2, 2], np.float32)), mode="nearest",
-            coordinate_transformation_mode="asymmetric", nearest_mode="floor"), x))
-        x = g.add("Relu", g.add("Add", context(x, "merge", pad=1), x))
+    def context(v, name, **how):
+        part = net.context[name]
+        return g.conv(v, part.weight, part.bias, name=f"context_{name}", **how)
+    x = g.add("Relu", g.add("Add", context(x, "before", pad=1), x))
+    c = g.add("Relu", context(x, "down", stride=2))
+    y = context(g.add("Relu", context(c, "first", pad=1)), "second", pad=1)
+    c = g.add("Relu", g.add("Add", y, c))
+    wide = g.add("Resize", context(c, "up"), "", g.const(np.array([1, 1, 2, 2], np.float32)), mode="nearest",
+                 coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    x = g.add("Relu", g.add("Add", wide, x))
+    x = g.add("Relu", g.add("Add", context(x, "merge", pad=1), x))
+
     gate = g.add("Sigmoid", g.conv(x, net.gate.weight, net.gate.bias, name="gate"))
     content = g.add("Tanh", g.conv(x, net.content.weight, net.content.bias, name="content"))
     step = g.add("Mul", gate, g.add("Sub", content, "hidden_in"))
@@ -120,7 +116,7 @@ def build(net, scale):
     base = g.conv(cur, net.skip(scale), name="skip")
     detail = g.conv(x, tail.weight * models.DETAIL, tail.bias * models.DETAIL, name="tail")
     pixels = g.to_bytes(g.add("Add", detail, base))
-    g.add("DepthToSpace", pixels, blocksize=net.cell, out="luma_out")
+    g.add("DepthToSpace", pixels, blocksize=models.CELL, out="luma_out")
 
     # Each chroma plane on its own grid, as swscale and libyuv scale 4:2:0: U and V go as a batch.
     shape = g.add("Shape", "chroma")
@@ -158,7 +154,6 @@ def replace(path, data):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--x2-checkpoint", type=Path, help="another checkpoint for x2, if trained apart")
     parser.add_argument("--model", choices=sorted(models.CONFIGS), required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--version", default="0.1.0")
@@ -169,18 +164,17 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     files, variants, weights = {}, [], 0
     for scale in (4, 2):
-        path = args.x2_checkpoint if scale == 2 and args.x2_checkpoint else args.checkpoint
         net = models.make(args.model)
-        net.load_state_dict(torch.load(path, map_location="cpu")["ema"], strict=False)
+        net.load_state_dict(torch.load(args.checkpoint, map_location="cpu")["ema"])
         net.eval()
-        fold = net.cell // scale
+        fold = models.CELL // scale
         data = build(net, scale).SerializeToString()
         name = f"x{scale}.onnx"
         files[name] = data
         weights = max(weights, sum(p.numel() for n, p in net.named_parameters()
                                    if not n.startswith(("heads", "tails", "skips")) or n.split(".")[1] == str(scale)))
         variants.append({
-            "file": name, "sha256": hashlib.sha256(data).hexdigest(), "task": "sr", "scale": scale, "fold": fold if net.context is not None else max(1, fold // 2),
+            "file": name, "sha256": hashlib.sha256(data).hexdigest(), "task": "sr", "scale": scale, "fold": fold,
             "T": 1, "luma": "luma", "chroma": "chroma", "lumaOut": "luma_out", "chromaOut": "chroma_out",
             "state": [
                 {"input": "prev_in", "output": "prev_out", "dtype": "uint8", "shape": [1, 1, "h", "w"]},

@@ -1,22 +1,22 @@
 """The causal recurrent luma network, in PyTorch: trained here, written to ONNX by export.py.
 
-Everything runs on one grid whatever the input's size: a cell gives 4x4 or 8x8 output pixels (`cell`), and
-holds the input pixels that belong to them.
+Everything runs on one grid whatever the input's size: a cell gives CELL x CELL output pixels and holds the input
+pixels that belong to them, one at x4 and 2x2 at x2. In between, two convolutions on cells of twice the size see wide at
+a quarter of the cost.
 """
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+CELL = 4  # output pixels a cell, each way
 DETAIL = 8.0  # code values that one unit of the last layer stands for
 SKIP = 4.0  # likewise for the linear path
 NOISE = 9.0  # variance below which a direction of the input is not amplified further
 
 CONFIGS = {
-    # name: output pixels a cell (each way), channels of the trunk, of the hidden state, residual blocks of two
-    # convolutions, channels of the context branch on cells of twice the size
-    "swift": {"cell": 4, "channels": 24, "hidden": 16, "blocks": 0, "context": 32},
-    "sr1": {"cell": 8, "channels": 48, "hidden": 24, "blocks": 2},
-    "sr1-lite": {"cell": 8, "channels": 32, "hidden": 16, "blocks": 1},
+    # name: channels of the trunk, of the hidden state, and of the context branch
+    "swift": {"channels": 24, "hidden": 16, "context": 32},
+    "swift-lite": {"channels": 16, "hidden": 8, "context": 24},
 }
 
 
@@ -69,42 +69,33 @@ def fold_cells(x, fold):
 class Restorer(nn.Module):
     """One step: (luma 0..255, previous luma, hidden) -> (output cells, hidden)."""
 
-    def __init__(self, cell, channels, hidden, blocks, context=0, scales=(4, 2)):
+    def __init__(self, channels, hidden, context, scales=(4, 2)):
         super().__init__()
-        self.cell = cell
         self.hidden = hidden
         self.heads, self.tails, self.skips = nn.ModuleDict(), nn.ModuleDict(), nn.ParameterDict()
         for scale in scales:
-            key, fold = str(scale), cell // scale
+            key, fold = str(scale), CELL // scale
             pixels, k = fold * fold, 2 * reach(fold) + 1
             self.heads[key] = nn.Conv2d(2 * pixels, channels, k)
             for name, inputs in (("pair", 2 * pixels * k * k), ("alone", pixels * k * k)):
                 self.register_buffer(f"{name}{scale}", torch.eye(inputs))
-            self.tails[key] = pointwise(channels, cell * cell)
+            self.tails[key] = pointwise(channels, CELL * CELL)
             nn.init.zeros_(self.tails[key].bias)
             self.tails[key].weight.data *= 0.1
-            self.skips[key] = nn.Parameter(torch.zeros(cell * cell, pixels, k, k))
+            self.skips[key] = nn.Parameter(torch.zeros(CELL * CELL, pixels, k, k))
             self.register_buffer(f"bicubic{scale}", bicubic_weight(fold, scale), persistent=False)
-        # Pixels come in with replicated borders, the hidden state with zeros: hence two convolutions.
-        self.recall = nn.Conv2d(hidden, channels, 3, padding=1, bias=False) if not context else nn.Conv2d(
-            hidden, channels, 1, dilation=2, bias=False)
-        self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2 * blocks))
-        for i, conv in enumerate(self.body):
-            if i % 2:
-                conv.weight.data *= 0.3
-        # Wide sight at a quarter of the cost: two convolutions on cells of twice the size.
-        self.context = None
-        if context:
-            self.context = nn.ModuleDict({
-                "before": nn.Conv2d(channels, channels, 3, padding=1),
-                "down": nn.Conv2d(channels, context, 2, stride=2),
-                "first": nn.Conv2d(context, context, 3, padding=1),
-                "second": nn.Conv2d(context, context, 3, padding=1),
-                "up": pointwise(context, channels),
-                "merge": nn.Conv2d(channels, channels, 3, padding=1),
-            })
-            for name in ("before", "second", "up", "merge"):
-                self.context[name].weight.data *= 0.3
+        # Pixels come in with replicated borders; the hidden state is read where it was written.
+        self.recall = nn.Conv2d(hidden, channels, 1, dilation=2, bias=False)
+        self.context = nn.ModuleDict({
+            "before": nn.Conv2d(channels, channels, 3, padding=1),
+            "down": nn.Conv2d(channels, context, 2, stride=2),
+            "first": nn.Conv2d(context, context, 3, padding=1),
+            "second": nn.Conv2d(context, context, 3, padding=1),
+            "up": pointwise(context, channels),
+            "merge": nn.Conv2d(channels, channels, 3, padding=1),
+        })
+        for name in ("before", "second", "up", "merge"):
+            self.context[name].weight.data *= 0.3
         # A gated memory: where nothing changes, old content is kept and averaged.
         self.gate = pointwise(channels, hidden)
         self.content = pointwise(channels, hidden)
@@ -137,20 +128,18 @@ class Restorer(nn.Module):
         return getattr(self, f"bicubic{scale}") + extra - extra.mean((1, 2, 3), keepdim=True)
 
     def step(self, luma, prev, hidden, scale):
-        fold = self.cell // scale
+        fold = CELL // scale
         cur = fold_cells(luma, fold)
         # A fresh state is all zeros, and no decoded luma is: then the frame is its own predecessor.
         old = fold_cells(torch.where(prev == 0, luma, prev), fold)
         x = F.conv2d(torch.cat([cur, old], 1), *self.head(scale))
         x = F.relu(x + self.recall(hidden))
-        for first, second in zip(self.body[::2], self.body[1::2]):
-            x = F.relu(x + second(F.relu(first(x))))
-        if self.context is not None:
-            x = F.relu(x + self.context["before"](x))
-            c = F.relu(self.context["down"](x))
-            c = F.relu(c + self.context["second"](F.relu(self.context["first"](c))))
-            x = F.relu(x + F.interpolate(self.context["up"](c), scale_factor=2.0, mode="nearest"))
-            x = F.relu(x + self.context["merge"](x))
+        part = self.context
+        x = F.relu(x + part["before"](x))
+        c = F.relu(part["down"](x))
+        c = F.relu(c + part["second"](F.relu(part["first"](c))))
+        x = F.relu(x + F.interpolate(part["up"](c), scale_factor=2.0, mode="nearest"))
+        x = F.relu(x + part["merge"](x))
         gate = torch.sigmoid(self.gate(x))
         hidden = hidden + gate * (torch.tanh(self.content(x)) - hidden)
         return F.conv2d(cur, self.skip(scale)) + self.tails[str(scale)](x) * DETAIL, hidden
@@ -158,7 +147,7 @@ class Restorer(nn.Module):
     def fresh(self, luma, scale):
         """The state at a reset."""
         b, _, h, w = luma.shape
-        fold = self.cell // scale
+        fold = CELL // scale
         return torch.zeros_like(luma), luma.new_zeros(b, self.hidden, h // fold, w // fold)
 
 

@@ -1,6 +1,6 @@
 """Trains a model: back-propagation through short chunks, with the state carried on between chunks.
 
-Usage: train.py --model sr1 --minutes 60 [--scales 4,2] [--cache DIR] [--run NAME] [--resume | --init CKPT]
+Usage: train.py --model swift --minutes 60 [--scales 4,2] [--cache DIR] [--run NAME] [--resume | --init CKPT]
        train.py --smoke            (under two minutes, synthetic data; fails if the loss does not fall)
 
 The loss is the squared error relative to what bicubic leaves on the whole picture: every clip's decibels count
@@ -31,8 +31,8 @@ def squared(pred, target):
 class Batch:
     """A fixed set of slots for one scale, and their states."""
 
-    def __init__(self, clips, scale, size, length, patch, grid):
-        self.slots = [dataset.Slot(clips, scale, length, patch, grid) for _ in range(size)]
+    def __init__(self, clips, scale, size, length, patch):
+        self.slots = [dataset.Slot(clips, scale, length, patch) for _ in range(size)]
         self.scale, self.state = scale, None
 
     def next(self, net):
@@ -54,8 +54,8 @@ class Batch:
             luma = low[:, t:t + 1]
             out, hidden = net.step(luma, prev, hidden, self.scale)
             with torch.no_grad():
-                base = net.bicubic(models.fold_cells(luma, net.cell // self.scale), self.scale)
-            target = F.pixel_unshuffle(high[:, t:t + 1], net.cell)
+                base = net.bicubic(models.fold_cells(luma, models.CELL // self.scale), self.scale)
+            target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
             patch = squared(base, target)
             weight = 1 / (torch.where(error.isnan(), patch, error) + 1)
             ours.append((squared(out, target) * weight).mean())
@@ -71,9 +71,9 @@ class Batch:
 
 
 @torch.no_grad()
-def input_cells(clips, scale, cell, count=150):
+def input_cells(clips, scale, count=150):
     """Random neighbourhoods of cells from frames and their predecessors, for Restorer.whiten."""
-    slot, rows, fold = dataset.Slot(clips, scale, 2, 64, cell), [], cell // scale
+    slot, rows, fold = dataset.Slot(clips, scale, 2, 64), [], models.CELL // scale
     k = 2 * models.reach(fold) + 1
     for _ in range(count):
         slot.left = 0
@@ -100,12 +100,12 @@ def validate(net, clips_index, scales, frames=10):
                     if hidden is None:
                         prev, hidden = net.fresh(luma, scale)
                     out, hidden = net.step(luma, prev, hidden, scale)
-                    base = net.bicubic(models.fold_cells(luma, net.cell // scale), scale)
+                    base = net.bicubic(models.fold_cells(luma, models.CELL // scale), scale)
                     prev = luma
                     if t < 3:
                         continue
                     high = hr[t, y * scale:(y + p) * scale, x * scale:(x + p) * scale].astype(np.float32)
-                    high = F.pixel_unshuffle(torch.from_numpy(high)[None, None], net.cell)
+                    high = F.pixel_unshuffle(torch.from_numpy(high)[None, None], models.CELL)
                     mse = [float(((v - high) ** 2).mean()) for v in (base, out)]
                     rows.append(10 * math.log10(mse[0] / mse[1]))
         gains[scale] = round(float(np.mean(rows)), 3)
@@ -127,7 +127,7 @@ def train(args, clips, check):
         print("init", args.init, net.load_state_dict(torch.load(args.init)["ema"], strict=False), flush=True)
     elif not args.resume:
         for scale in scales:
-            net.whiten(input_cells(clips, scale, net.cell), scale)
+            net.whiten(input_cells(clips, scale), scale)
     ema = copy.deepcopy(net)
     optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, betas=(0.9, 0.99))
     run = args.cache / "runs" / args.run
@@ -142,7 +142,7 @@ def train(args, clips, check):
     print(json.dumps({"model": args.model, "scales": scales, "weights": sum(p.numel() for p in net.parameters()),
                       "minutes": args.minutes, "batch": args.batch, "length": args.length, "patch": args.patch,
                       "lr": args.lr, "seed": args.seed, "from": step}), flush=True)
-    batches = [Batch(clips, s, args.batch, args.length, args.patch, net.cell) for s in scales for _ in range(max(1, args.threads // len(scales)))]
+    batches = [Batch(clips, s, args.batch, args.length, args.patch) for s in scales for _ in range(max(1, args.threads // len(scales)))]
     pool = ThreadPoolExecutor(len(batches))
     start = saved_at = checked_at = time.time()
     while True:
@@ -193,7 +193,7 @@ def train(args, clips, check):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=sorted(models.CONFIGS), default="sr1")
+    parser.add_argument("--model", choices=sorted(models.CONFIGS), default="swift")
     parser.add_argument("--scales", default="4,2")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, default=0, help="stop after so many steps instead")
@@ -214,7 +214,7 @@ def main():
     args = parser.parse_args()
     args.run = args.run or args.model
     if args.smoke:
-        args.model, args.run, args.resume, args.init = "sr1-lite", "smoke", False, None
+        args.model, args.run, args.resume, args.init = "swift-lite", "smoke", False, None
         args.steps, args.batch, args.length, args.patch, args.log = 400, 2, 3, 64, 40
         first, last = train(args, dataset.Synthetic(), None)
         print(f"smoke: loss {first:.4f} -> {last:.4f}")

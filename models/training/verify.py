@@ -1,6 +1,6 @@
 """Checks an exported package against PyTorch: onnxruntime-node must give the same picture within 1.
 
-Usage: verify.py --package models/sr1 --checkpoint CKPT [--x2-checkpoint CKPT]   (run from the repository root)
+Usage: verify.py --package models/swift --checkpoint CKPT   (run from the repository root)
 """
 import argparse
 import json
@@ -36,7 +36,7 @@ def reference(net, luma, chroma, scale):
         if hidden is None:
             prev, hidden = net.fresh(y, scale)
         out, hidden = net.step(y, prev, hidden, scale)
-        outs.append(F.pixel_shuffle(out, net.cell).round().clamp(0, 255).byte().numpy().ravel())
+        outs.append(F.pixel_shuffle(out, models.CELL).round().clamp(0, 255).byte().numpy().ravel())
         prev = y
     c = F.pad(torch.from_numpy(chroma.astype(np.float32))[:, None], (2,) * 4, mode="replicate")
     c = F.pixel_shuffle(F.conv2d(c, export.upsample_kernel(scale)), scale)
@@ -48,7 +48,6 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--package", type=Path, required=True)
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--x2-checkpoint", type=Path)
     parser.add_argument("--repository", type=Path, default=Path("."), help="where node_modules is")
     args = parser.parse_args()
     manifest = json.loads((args.package / "manifest.json").read_text())
@@ -56,9 +55,8 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         jobs = []
         for scale, sizes in SIZES.items():
-            path = args.x2_checkpoint if scale == 2 and args.x2_checkpoint else args.checkpoint
             net = models.make(manifest["name"])
-            net.load_state_dict(torch.load(path, map_location="cpu")["ema"], strict=False)
+            net.load_state_dict(torch.load(args.checkpoint, map_location="cpu")["ema"], strict=False)
             for h, w in sizes:
                 luma, chroma = clip(h, w, rng), rng.integers(16, 241, (2, h // 2, w // 2)).astype(np.uint8)
                 y, c = reference(net, luma, chroma, scale)

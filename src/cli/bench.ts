@@ -49,7 +49,7 @@ export function benchCommand(): Command {
   return new Command('bench')
     .description('time the stages of restoration on this machine: tracks per device, added latency')
     .addOption(new Option('--provider <name>', 'where models run').choices([...PROVIDERS]).default('auto'))
-    .option('--model <name>', 'top of the load ladder to time (default: sr1); its lighter ones follow')
+    .option('--model <name>', 'top of the load ladder to time (default: swift); its lighter ones follow')
     .option('--model-dir <folder...>', "folders with model packages, searched before Vireo's own")
     .option('--input <file>', 'time this clip instead of generated ones of 180 and 360 lines')
     .option('--frames <n>', 'frames to time for each model and size', frameCount, 60)

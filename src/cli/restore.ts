@@ -46,7 +46,7 @@ export function restoreCommand(): Command {
     .argument('<out>', 'file to write; .y4m is uncompressed, one frame for every frame of IN')
     .addOption(new Option('--task <task>', 'what to restore').choices([...TASKS]).default('auto'))
     .option('--height <lines>', 'short side of the restored picture', lines, DEFAULT_TARGET_SHORT_SIDE)
-    .option('--model <name>', 'model package (default: sr1, or one that has the task)')
+    .option('--model <name>', 'model package (default: swift, or one that has the task)')
     .option('--model-dir <folder...>', "folders with model packages, searched before Vireo's own")
     .addOption(
       new Option('--provider <name>', 'where the model runs').choices([...PROVIDERS]).default('auto'),

@@ -137,7 +137,7 @@ const limits = z.strictObject({
 
 const restoration = z.strictObject({
   enabled: z.boolean().default(true).describe('False: a plain relay.'),
-  model: z.string().default('sr1').describe('Model package at the top of the load ladder.'),
+  model: z.string().default('swift').describe('Model package at the top of the load ladder.'),
   modelDirs: z
     .array(z.string())
     .default([])

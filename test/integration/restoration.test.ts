@@ -22,7 +22,7 @@ let device: InferenceDevice;
 let clip: ArrayBuffer[];
 
 beforeAll(async () => {
-  ladder = await ModelPackages.create().loadLadder('sr1');
+  ladder = await ModelPackages.create().loadLadder('swift');
   device = await createInferenceDevice({
     provider: 'cpu',
     threads: 2,
@@ -83,8 +83,8 @@ async function restoreAll(stream: RestorationStream, sources: readonly ArrayBuff
 }
 
 describe('the bundled models', () => {
-  it('are a ladder from sr1 to a lighter one, for 180 and 360 lines, of at most 1 MB each', () => {
-    expect(ladder.map((step) => step.manifest.name)).toEqual(['sr1', 'sr1-lite']);
+  it('are a ladder from swift to a lighter one, for 180 and 360 lines, of at most 1 MB each', () => {
+    expect(ladder.map((step) => step.manifest.name)).toEqual(['swift', 'swift-lite']);
     for (const { manifest, files } of ladder) {
       expect(manifest.variants.map(({ scale, fold, T }) => [scale, fold, T])).toEqual([
         [4, 1, 1],
@@ -130,14 +130,14 @@ describe('the bundled models', () => {
 describe('a bundled model that was tampered with', () => {
   it('is refused by the name of the package and the file', async () => {
     const root = await mkdtemp(join(tmpdir(), 'vireo-tampered-'));
-    await cp(join(fileURLToPath(bundledModelsUrl), 'sr1'), join(root, 'sr1'), { recursive: true });
-    const file = join(root, 'sr1', 'x4.onnx');
+    await cp(join(fileURLToPath(bundledModelsUrl), 'swift'), join(root, 'swift'), { recursive: true });
+    const file = join(root, 'swift', 'x4.onnx');
     const bytes = await readFile(file);
     bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
     await writeFile(file, bytes);
-    await expect(ModelPackages.create([root]).load('sr1')).rejects.toMatchObject({
+    await expect(ModelPackages.create([root]).load('swift')).rejects.toMatchObject({
       code: 'model-invalid',
-      message: expect.stringMatching(/model "sr1": file x4\.onnx is refused/),
+      message: expect.stringMatching(/model "swift": file x4\.onnx is refused/),
     });
     await rm(root, { recursive: true });
   });

@@ -27,7 +27,7 @@ const flags: EvaluateFlags = {
   references: 'off',
   against: ['bilinear', 'bicubic', 'lanczos'],
   seconds: 0.4,
-  model: 'sr1-lite',
+  model: 'swift-lite',
   provider: 'cpu',
   threads: 0,
 };
@@ -64,7 +64,7 @@ async function callVideo(reference: string, name: string, frames: number): Promi
 }
 
 describe('restoration with the bundled models', () => {
-  it.each(['sr1', 'sr1-lite'])(
+  it.each(['swift', 'swift-lite'])(
     '%s beats bilinear on real footage, through vireo restore to y4m',
     async (model) => {
       const reference = await realClip('sam2-04_coffee.mp4');
@@ -158,10 +158,10 @@ describe('vireo bench', () => {
     const report = await bench({ provider: 'cpu', frames: 3, threads: 0 });
     expect(report.provider).toBe('cpu');
     expect(report.results.map((result) => [result.model, result.input.height])).toEqual([
-      ['sr1', 180],
-      ['sr1-lite', 180],
-      ['sr1', 360],
-      ['sr1-lite', 360],
+      ['swift', 180],
+      ['swift-lite', 180],
+      ['swift', 360],
+      ['swift-lite', 360],
     ]);
     for (const result of report.results) {
       expect(result.output).toEqual({ width: 1280, height: 720 });

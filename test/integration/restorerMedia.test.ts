@@ -10,7 +10,7 @@ import { type FeederOptions, RtpFeeder } from '../unit/restorer/support/RtpFeede
 const logger = pino({ level: 'silent' });
 const options: RestorerOptions = {
   modelDirs: [],
-  model: 'sr1',
+  model: 'swift',
   provider: 'cpu',
   threads: 0,
   maxTracks: 4,
@@ -96,7 +96,7 @@ describe('a restored track, with real codecs, models and UDP', () => {
       outputWidth: 1280,
       outputHeight: 720,
     });
-    expect(report?.model).toBe('sr1');
+    expect(report?.model).toBe('swift');
     const { stages } = report ?? {};
     expect(stages?.total.p50Ms).toBeGreaterThan(stages?.restore.p50Ms ?? 0);
   });

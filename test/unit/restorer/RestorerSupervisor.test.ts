@@ -89,14 +89,14 @@ describe('restorer supervisor', () => {
   afterAll(() => rmSync(directory, { recursive: true }));
 
   it('is ready when the child is, with what the child said of itself', async () => {
-    const supervisor = await create('sr1');
+    const supervisor = await create('swift');
     expect(supervisor.state).toBe('ready');
-    expect(supervisor.info).toMatchObject({ provider: 'cpu', models: [{ name: 'sr1' }], restarts: 0 });
+    expect(supervisor.info).toMatchObject({ provider: 'cpu', models: [{ name: 'swift' }], restarts: 0 });
     expect(supervisor.info.pid).toBeGreaterThan(0);
   });
 
   it('starts tracks and passes on what the child says about them', async () => {
-    const supervisor = await create('sr1');
+    const supervisor = await create('swift');
     const { until } = listen(supervisor);
     const started = await supervisor.startTrack(track('camera'));
     expect(started).toEqual({ trackId: 'camera', localAddress: { ip: '127.0.0.1', port: 4242 } });
@@ -109,7 +109,7 @@ describe('restorer supervisor', () => {
   });
 
   it('rejects a track that the child refuses, or does not answer for', async () => {
-    const supervisor = await create('sr1');
+    const supervisor = await create('swift');
     await expect(supervisor.startTrack(track('refused'))).rejects.toThrow('no UDP port');
     await expect(supervisor.startTrack(track('never'))).rejects.toMatchObject({ code: 'timeout' });
     await expect(supervisor.startTrack({ ...track('x'), maxBitrateBps: -1 })).rejects.toMatchObject({
@@ -129,7 +129,7 @@ describe('restorer supervisor', () => {
   });
 
   it('says that every track is lost at once when the child dies, and starts another', async () => {
-    const supervisor = await create('sr1');
+    const supervisor = await create('swift');
     const { lines, until } = listen(supervisor);
     await supervisor.startTrack(track('a'));
     await supervisor.startTrack(track('b'));
@@ -147,12 +147,12 @@ describe('restorer supervisor', () => {
   });
 
   it('rejects a track that the child died of', async () => {
-    const supervisor = await create('sr1');
+    const supervisor = await create('swift');
     await expect(supervisor.startTrack(track('exit'))).rejects.toMatchObject({ code: 'unavailable' });
   });
 
   it('puts every track on the original when the child falls silent, and takes it back when it speaks', async () => {
-    const supervisor = await create('sr1', { pingTimeoutMs: 60_000 });
+    const supervisor = await create('swift', { pingTimeoutMs: 60_000 });
     const { lines, until } = listen(supervisor);
     await supervisor.startTrack(track('a'));
     await until('report a full null');
@@ -174,7 +174,7 @@ describe('restorer supervisor', () => {
   });
 
   it('kills a child that stays silent, and starts another', async () => {
-    const supervisor = await create('sr1', { pingTimeoutMs: 300 });
+    const supervisor = await create('swift', { pingTimeoutMs: 300 });
     const { lines, until } = listen(supervisor);
     await supervisor.startTrack(track('a'));
     await until('report a full null');
@@ -216,7 +216,7 @@ describe('restorer supervisor', () => {
   });
 
   it('closes with SIGTERM, tells the tracks, and leaves no process', async () => {
-    const supervisor = await create('sr1');
+    const supervisor = await create('swift');
     const pid = supervisor.info.pid ?? 0;
     const { lines } = listen(supervisor);
     await supervisor.startTrack(track('a'));
