@@ -47,6 +47,8 @@ interface LiveCallResult {
   /** Frames of the restored track whose last packet arrived. */
   framesRestored: number;
   restoredFps: number;
+  /** Of the frames that were to be restored, those dropped as stale. */
+  framesDropped: number;
   /** Share of the reports (one a second) at each level of the load ladder. */
   levels: Record<string, number>;
   /** As the relay reports it; its 50th and 95th percentiles, medians over the reports, milliseconds. */
@@ -257,6 +259,7 @@ async function measure(
     framesSent: after.frames - before.frames,
     framesRestored: ends.length,
     restoredFps: round(ends.length / seconds, 2),
+    framesDropped: (reports.at(-1)?.framesDropped ?? 0) - (reports[0]?.framesDropped ?? 0),
     levels: shares(reports),
     stagesMs: stagesOf(reports),
     roundTripMs: roundTrips.length < ends.length / 2 ? null : percentiles(roundTrips),
@@ -323,7 +326,7 @@ function print(results: readonly LiveCallResult[]): void {
     process.stderr.write(
       [
         `${engine}: ${input.width}x${input.height} at ${input.kbps} kbit/s, ${result.framesSent} frames in ${result.seconds} s`,
-        `  restored ${result.framesRestored} frames, ${restoredFps} a second; ${JSON.stringify(levels)}`,
+        `  restored ${result.framesRestored} frames, ${restoredFps} a second, dropped ${result.framesDropped}; ${JSON.stringify(levels)}`,
         `  added latency ${total?.p50} ms, 95th percentile ${total?.p95} ms; from camera to viewer ${roundTripMs?.p50} ms, ${roundTripMs?.p95} ms`,
         `  cores used: relay ${cpu.relay}, restorer ${cpu.restorer}, participants ${cpu.participants}`,
         '',

@@ -199,7 +199,9 @@ export class LoadLadder {
     const higher = level === 'original' ? ORDER : ORDER.slice(0, ORDER.indexOf(level));
     // What a level cost when it was left was measured under the load of that moment: after the wait it is tried
     // again even if it did not look affordable then, as long as there is anything to give.
-    const probe = nowMs - this.#leftAtMs >= this.#upAfterMs * 2 && observation.share > 0.05;
+    // A try that fails costs a second or two of jerky pictures: from a lighter model it is worth that seldom.
+    const patience = level === 'original' ? 2 : 8;
+    const probe = nowMs - this.#leftAtMs >= this.#upAfterMs * patience && observation.share > 0.05;
     const present = higher.filter((candidate) => observation.costMs[candidate] !== undefined);
     const fitting = present.find(
       (candidate) => this.#affordableRatio(candidate, observation, headroom) !== null,

@@ -58,7 +58,7 @@ export class Scheduler {
   #started = 0;
 
   constructor(options: Partial<SchedulerOptions> & { maxTracks: number }) {
-    this.#options = { capacity: 0.85, loadShedding: true, ladder: DEFAULT_LADDER, ...options };
+    this.#options = { capacity: 0.95, loadShedding: true, ladder: DEFAULT_LADDER, ...options };
   }
 
   get size(): number {

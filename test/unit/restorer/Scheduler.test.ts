@@ -49,7 +49,7 @@ describe('scheduler', () => {
   it('shares equally among equals, and leaves what one does not need to the next', () => {
     const { scheduler, tracks } = setUp(2);
     scheduler.plan(0);
-    // Half of 0.85 is not enough for the full model (0.6): the first takes the lighter one and leaves the rest.
+    // Half of 0.95 is not enough for the full model (0.6): the first takes the lighter one and leaves the rest.
     expect(tracks[0]?.decision).toMatchObject({ level: 'lighter', frameRatio: 1 });
     expect(tracks[1]?.decision).toMatchObject({ level: 'full', frameRatio: 1 });
   });
@@ -58,8 +58,8 @@ describe('scheduler', () => {
     const { scheduler, tracks } = setUp(8, 100);
     for (const track of tracks) track.wants.costMs = { full: 20 };
     scheduler.plan(0);
-    // Half the frames of one take 0.3: two fit into 0.85, and the rest stays on the original.
-    expect(levels(tracks).filter((level) => level === 'full')).toHaveLength(2);
+    // Half the frames of one take 0.3: three fit into 0.95, and the rest stays on the original.
+    expect(levels(tracks).filter((level) => level === 'full')).toHaveLength(3);
     expect(tracks.every(({ admitted }) => admitted)).toBe(true);
   });
 
