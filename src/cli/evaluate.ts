@@ -41,8 +41,10 @@ uplink, if their short side divides evenly. References above 30 fps are thinned 
 
 psnrY and ssimY are means over the frames (FFmpeg's psnr and ssim). bitrate is what was asked for, actualBitrate
 what the encoder sent; bdRate compares at actualBitrate, from two bitrates on, and is left out where the
-qualities do not overlap. warpError is null: it needs optical flow, which FFmpeg's filters do not offer. VMAF
-is left out: this FFmpeg is built without libvmaf.
+qualities do not overlap. VMAF is left out: this FFmpeg is built without libvmaf.
+
+warpError is flicker: how far a method's frame is from its predecessor carried along by the reference's optical
+flow, as the mean squared difference of luma code values where the flow holds, over one pair of frames in five.
 
 --loss drops RTP packets of 1200 bytes at random (always the same ones): a frame that lacks one is lost whole,
 and the receiver shows the last picture until a key frame comes, sent 150 ms later. There is no retransmission.`;
@@ -151,7 +153,7 @@ async function evaluateAt(
       openStream: () => device.openStream({ packageName, variant, ...sizes.uplink }),
       onFrame: (count) => progress.update(count),
     });
-    return result.methods.map(({ method, psnrY, ssimY, msPerFrame }) => ({
+    return result.methods.map(({ method, psnrY, ssimY, warpError, msPerFrame }) => ({
       clip,
       codec: flags.codec,
       uplinkHeight: Number(flags.uplinkHeight),
@@ -160,7 +162,7 @@ async function evaluateAt(
       method,
       psnrY: round(psnrY, 3),
       ssimY: round(ssimY, 4),
-      warpError: null,
+      warpError: warpError === null ? null : round(warpError, 2),
       msPerFrame: round(msPerFrame, 2),
     }));
   } finally {
@@ -197,17 +199,27 @@ async function sizesOf(
 
 function printTable(report: EvaluationReport): void {
   const line = (cells: (string | number)[]) =>
-    cells.map((cell, index) => String(cell).padEnd([28, 9, 10, 9, 8, 8][index] ?? 8)).join(' ');
-  const lines = [line(['clip', 'kbit/s', 'method', 'PSNR-Y', 'SSIM-Y', 'ms/frame'])];
+    cells.map((cell, index) => String(cell).padEnd([28, 9, 10, 9, 8, 9, 8][index] ?? 8)).join(' ');
+  const lines = [line(['clip', 'kbit/s', 'method', 'PSNR-Y', 'SSIM-Y', 'flicker', 'ms/frame'])];
   for (const row of report.rows) {
     const kbps = round(row.actualBitrate / 1_000, 1);
     lines.push(
-      line([row.clip, kbps, row.method, row.psnrY.toFixed(2), row.ssimY.toFixed(4), row.msPerFrame]),
+      line([
+        row.clip,
+        kbps,
+        row.method,
+        row.psnrY.toFixed(2),
+        row.ssimY.toFixed(4),
+        row.warpError ?? '',
+        row.msPerFrame,
+      ]),
     );
   }
   for (const row of report.summary) {
-    const { bitrate, method, psnrY, ssimY } = row;
-    lines.push(line(['mean', `${bitrate / 1_000}`, method, psnrY.toFixed(2), ssimY.toFixed(4), '']));
+    const { bitrate, method, psnrY, ssimY, warpError } = row;
+    lines.push(
+      line(['mean', `${bitrate / 1_000}`, method, psnrY.toFixed(2), ssimY.toFixed(4), warpError ?? '', '']),
+    );
   }
   for (const [pair, percent] of Object.entries(report.bdRate)) lines.push(`BD-rate ${pair}: ${percent} %`);
   process.stdout.write(`${lines.join('\n')}\n`);

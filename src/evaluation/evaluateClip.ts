@@ -10,6 +10,7 @@ import { VideoFileReader } from '../restoration/VideoFileReader.js';
 import { CallCodec, type CallCodecName } from './CallCodec.js';
 import { kernelMethod, type Method, vireoMethod } from './methods.js';
 import { QualityMeter } from './QualityMeter.js';
+import { WarpMeter } from './WarpMeter.js';
 
 /** Calls send no more frames a second; faster references are thinned out. */
 const MAX_FPS = 31;
@@ -37,7 +38,8 @@ export interface ClipOptions {
 export interface ClipResult {
   frames: number;
   actualBitrateBps: number;
-  methods: { method: string; psnrY: number; ssimY: number; msPerFrame: number }[];
+  /** `warpError`: see WarpMeter; null for a single frame. */
+  methods: { method: string; psnrY: number; ssimY: number; warpError: number | null; msPerFrame: number }[];
 }
 
 interface Contender {
@@ -63,6 +65,7 @@ export async function evaluateClip(options: ClipOptions): Promise<ClipResult> {
   const { codec: name, bitrateBps, lossPercent } = options;
   const codec = await CallCodec.create({ codec: name, ...sizes.uplink, fps, bitrateBps, lossPercent });
   const contenders = await openContenders(options);
+  const flicker = new WarpMeter(contenders.length);
   const waiting: Frame[] = [];
   let frames = 0;
 
@@ -73,7 +76,7 @@ export async function evaluateClip(options: ClipOptions): Promise<ClipResult> {
         if (reference === undefined) throw new VireoError('internal', 'more frames came out than went in');
         small.pts = reference.pts;
         small.timeBase = reference.timeBase;
-        for (const contender of contenders) await measure(contender, small, reference);
+        await measure(contenders, small, reference, flicker);
         options.onFrame?.(++frames);
       } finally {
         small.free();
@@ -111,9 +114,10 @@ export async function evaluateClip(options: ClipOptions): Promise<ClipResult> {
     return {
       frames,
       actualBitrateBps: Math.round((codec.bytesSent * 8 * fps.num) / fps.den / frames),
-      methods: contenders.map(({ method, meter, ms }) => ({
+      methods: contenders.map(({ method, meter, ms }, at) => ({
         method: method.name,
         ...meter.result,
+        warpError: flicker.errors[at] ?? null,
         msPerFrame: ms / frames,
       })),
     };
@@ -123,6 +127,7 @@ export async function evaluateClip(options: ClipOptions): Promise<ClipResult> {
       method.close();
       meter.close();
     }
+    await flicker.close();
     codec.close();
     shrink.close();
     upright?.close();
@@ -138,12 +143,22 @@ async function openContenders(options: ClipOptions): Promise<Contender[]> {
   return methods.map((method) => ({ method, meter: new QualityMeter(), ms: 0 }));
 }
 
-async function measure(contender: Contender, small: Frame, reference: Frame): Promise<void> {
-  const { frame, ms } = await contender.method.apply(small);
+async function measure(
+  contenders: readonly Contender[],
+  small: Frame,
+  reference: Frame,
+  flicker: WarpMeter,
+): Promise<void> {
+  const results: Frame[] = [];
   try {
-    contender.ms += ms;
-    await contender.meter.add(frame, reference);
+    for (const contender of contenders) {
+      const { frame, ms } = await contender.method.apply(small);
+      results.push(frame);
+      contender.ms += ms;
+      await contender.meter.add(frame, reference);
+    }
+    await flicker.add(reference, results);
   } finally {
-    frame.free();
+    for (const frame of results) frame.free();
   }
 }

@@ -12,6 +12,7 @@ export interface EvaluationRow {
   method: string;
   psnrY: number;
   ssimY: number;
+  /** Flicker (see WarpMeter), squared luma code values; null for a single frame. */
   warpError: number | null;
   msPerFrame: number;
 }
@@ -50,7 +51,9 @@ function summaryOf(rows: readonly EvaluationRow[]): SummaryRow[] {
     const { method, codec, uplinkHeight, bitrate } = first;
     const psnrY = round(mean(group.map((row) => row.psnrY)), 3);
     const ssimY = round(mean(group.map((row) => row.ssimY)), 4);
-    return [{ method, codec, uplinkHeight, bitrate, psnrY, ssimY, warpError: null }];
+    const flicker = group.flatMap((row) => row.warpError ?? []);
+    const warpError = flicker.length < group.length ? null : round(mean(flicker), 2);
+    return [{ method, codec, uplinkHeight, bitrate, psnrY, ssimY, warpError }];
   });
 }
 

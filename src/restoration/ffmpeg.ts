@@ -34,26 +34,34 @@ export function hasTimestamp(pts: bigint): boolean {
 /** Copies a yuv420p frame's planes into a contiguous buffer, row by row only where FFmpeg padded the rows. */
 export function copyToI420(frame: Frame, buffer: ArrayBuffer): void {
   const { width, height } = frame;
-  const data = frame.data;
-  if (data === null || buffer.byteLength !== i420ByteLength(width, height)) {
+  if (buffer.byteLength !== i420ByteLength(width, height)) {
     throw new VireoError('internal', `a ${width}x${height} picture does not fit ${buffer.byteLength} bytes`);
   }
   const target = new Uint8Array(buffer);
-  const strides = frame.linesize;
   let offset = 0;
   for (const [plane, shift] of [0, 1, 1].entries()) {
-    const [rowBytes, rows] = [width >> shift, height >> shift];
-    const source = data[plane];
-    const stride = strides[plane];
-    if (source === undefined || stride === undefined) throw new VireoError('internal', 'a plane is missing');
-    if (stride === rowBytes) target.set(source.subarray(0, rowBytes * rows), offset);
-    else {
-      for (let row = 0; row < rows; row++) {
-        target.set(source.subarray(row * stride, row * stride + rowBytes), offset + row * rowBytes);
-      }
-    }
-    offset += rowBytes * rows;
+    offset += copyPlane(frame, plane, width >> shift, height >> shift, target.subarray(offset));
   }
+}
+
+/** The luma plane of a yuv420p frame, a copy of width * height bytes. */
+export function lumaOf(frame: Frame): Uint8Array {
+  const luma = new Uint8Array(frame.width * frame.height);
+  copyPlane(frame, 0, frame.width, frame.height, luma);
+  return luma;
+}
+
+function copyPlane(frame: Frame, plane: number, rowBytes: number, rows: number, target: Uint8Array): number {
+  const source = frame.data?.[plane];
+  const stride = frame.linesize[plane];
+  if (source === undefined || stride === undefined) throw new VireoError('internal', 'a plane is missing');
+  if (stride === rowBytes) target.set(source.subarray(0, rowBytes * rows));
+  else {
+    for (let row = 0; row < rows; row++) {
+      target.set(source.subarray(row * stride, row * stride + rowBytes), row * rowBytes);
+    }
+  }
+  return rowBytes * rows;
 }
 
 /** What a restored picture keeps of the decoded frame it comes from. */

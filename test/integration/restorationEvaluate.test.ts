@@ -95,7 +95,8 @@ describe('vireo evaluate', () => {
       [60_000, 240_000].flatMap((bitrate) => methods.map((method) => `${bitrate} ${method}`)),
     );
     for (const row of report.rows) {
-      expect(row).toMatchObject({ codec: 'vp8', uplinkHeight: 180, warpError: null });
+      expect(row).toMatchObject({ codec: 'vp8', uplinkHeight: 180 });
+      expect(row.warpError).toBeGreaterThan(0);
       expect(row.psnrY).toBeGreaterThan(20);
       expect(row.ssimY).toBeGreaterThan(0.5);
       expect(row.ssimY).toBeLessThan(1);

@@ -1,0 +1,44 @@
+/** Entry of the Worker that measures warping errors: `session.run()` blocks its thread. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+
+/** Luma of two successive frames of the reference and of each method, w * h bytes each. */
+export interface WarpRequest {
+  id: number;
+  width: number;
+  height: number;
+  reference: [Uint8Array, Uint8Array];
+  /** All methods' earlier frames one after another, and all later ones. */
+  methods: [Uint8Array, Uint8Array];
+}
+
+export type WarpResponse = { id: number; errors: number[]; valid: number } | { id: number; failure: string };
+
+if (parentPort === null) throw new Error('warpWorker runs in a worker_threads Worker only');
+const port = parentPort;
+const session = InferenceSession.create((workerData as { model: string }).model, {
+  extra: { session: { intra_op: { allow_spinning: '0' } } },
+});
+// An unreadable model is reported with the first request.
+session.catch(() => {});
+
+port.on('message', (request: WarpRequest) => {
+  measure(request).then(
+    (response) => port.postMessage(response),
+    (thrown: unknown) => port.postMessage({ id: request.id, failure: String(thrown) } satisfies WarpResponse),
+  );
+});
+
+async function measure({ id, width, height, reference, methods }: WarpRequest): Promise<WarpResponse> {
+  const luma = (data: Uint8Array) =>
+    new Tensor('uint8', data, [data.length / (width * height), 1, height, width]);
+  const results = await (await session).run({
+    ref_prev: luma(reference[0]),
+    ref_cur: luma(reference[1]),
+    prev: luma(methods[0]),
+    cur: luma(methods[1]),
+  });
+  const { error, valid } = results;
+  if (error === undefined || valid === undefined) throw new Error('the graph gives no error');
+  return { id, errors: Array.from(error.data as Float32Array), valid: Number(valid.data[0]) };
+}
