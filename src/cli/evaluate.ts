@@ -35,7 +35,7 @@ export interface EvaluateFlags {
 
 const NOTES = `
 Each reference is scaled so that its short side is 720, then to the uplink height (box filter), encoded in real
-time at a constant bitrate (libvpx cpu-used -6, x264 ultrafast zerolatency, SVT-AV1 preset 12; one thread),
+time at a constant bitrate (libvpx cpu-used -6 for VP8 and 7 for VP9, x264 ultrafast zerolatency, SVT-AV1 preset 12; one thread),
 decoded and restored. Clips of fewer than 720 lines are compared at their own size, with the same ratio to the
 uplink, if their short side divides evenly. References above 30 fps are thinned out.
 

@@ -17,7 +17,7 @@ import { check, decodeInto, encodeInto } from '../restoration/ffmpeg.js';
 // SVT-AV1 prints its settings to stderr unless told to report errors only.
 process.env.SVT_LOG ??= '1';
 
-export const CALL_CODECS = ['vp8', 'h264', 'av1'] as const;
+export const CALL_CODECS = ['vp8', 'vp9', 'h264', 'av1'] as const;
 export type CallCodecName = (typeof CALL_CODECS)[number];
 
 /** Payload of one RTP packet, bytes. */
@@ -44,6 +44,19 @@ const CODECS: Readonly<Record<CallCodecName, CodecPair>> = {
       'static-thresh': '1',
       'undershoot-pct': '100',
       'overshoot-pct': '15',
+      qmin: '2',
+      qmax: '56',
+    },
+  },
+  vp9: {
+    encoder: 'libvpx-vp9',
+    decoder: 'vp9',
+    options: {
+      deadline: 'realtime',
+      'cpu-used': '7',
+      'lag-in-frames': '0',
+      'aq-mode': '3',
+      'error-resilient': '1',
       qmin: '2',
       qmax: '56',
     },
@@ -209,7 +222,7 @@ export async function openCallEncoder(
   context.threadCount = threads;
   context.bitRate = BigInt(options.bitrateBps);
   if (options.codec !== 'av1') {
-    context.rcMinRate = BigInt(options.codec === 'vp8' ? options.bitrateBps : 0);
+    context.rcMinRate = BigInt(options.codec.startsWith('vp') ? options.bitrateBps : 0);
     context.rcMaxRate = BigInt(options.bitrateBps);
     context.rcBufferSize = options.bitrateBps;
   }

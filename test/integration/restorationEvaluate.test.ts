@@ -119,7 +119,7 @@ describe('vireo evaluate', () => {
     expect(await figures()).toEqual(await figures());
   });
 
-  it.each(['h264', 'av1'] as const)('degrades with %s', async (codec) => {
+  it.each(['vp9', 'h264', 'av1'] as const)('degrades with %s', async (codec) => {
     const clip = await naturalClip({ seconds: 0.5 });
     const { rows } = await evaluate([clip], { ...flags, codec, seconds: 0.3, against: ['bicubic'] });
     expect(rows.map((row) => row.method)).toEqual(['vireo', 'bicubic']);

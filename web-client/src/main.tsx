@@ -1,5 +1,5 @@
 import './globals.js';
-import './style.css';
+import './style/index.css';
 import { render } from 'preact';
 import { LocalMedia } from './session/LocalMedia.js';
 import { App } from './ui/App.js';
