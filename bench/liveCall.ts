@@ -8,7 +8,8 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { syntheticClipGraph } from '../src/evaluation/syntheticClip.js';
 import { createVideoEncoder } from '../src/media/NodeAvEncoder.js';
-import { type EncodedPicture, type I420Picture, i420ByteLength } from '../src/media/types.js';
+import type { AccessUnit } from '../src/media/Payload.js';
+import { type I420Picture, i420ByteLength } from '../src/media/types.js';
 import { packetizeVp8 } from '../src/media/Vp8Payload.js';
 import { copyToI420 } from '../src/restoration/ffmpeg.js';
 import { VideoFileReader } from '../src/restoration/VideoFileReader.js';
@@ -88,7 +89,7 @@ export async function main(args: string[]): Promise<void> {
 }
 
 /** The clip as a call sends it: one key frame, then what the bitrate leaves. */
-async function encodeClip(height: keyof typeof UPLINK_BPS): Promise<EncodedPicture[]> {
+async function encodeClip(height: keyof typeof UPLINK_BPS): Promise<AccessUnit[]> {
   const size = { width: (height * 16) / 9, height };
   const graph = syntheticClipGraph({ ...size, fps: FPS, seconds: CLIP_SECONDS });
   const reader = await VideoFileReader.open(graph, { format: 'lavfi' });
@@ -100,7 +101,7 @@ async function encodeClip(height: keyof typeof UPLINK_BPS): Promise<EncodedPictu
     threads: 1,
     hardware: false,
   });
-  const coded: EncodedPicture[] = [];
+  const coded: AccessUnit[] = [];
   try {
     for (let frame = await reader.next(); frame !== null; frame = await reader.next()) {
       const buffer = new ArrayBuffer(i420ByteLength(size.width, size.height));
@@ -109,7 +110,7 @@ async function encodeClip(height: keyof typeof UPLINK_BPS): Promise<EncodedPictu
       const rtpTimestamp90k = (coded.length * 90_000) / FPS;
       const picture: I420Picture = { buffer, ...size, rtpTimestamp90k, fullRange: false };
       const out = await encoder.encode(picture, { keyFrame: coded.length === 0 });
-      if (out) coded.push({ ...out, data: Uint8Array.from(out.data) });
+      if (out) coded.push({ data: Buffer.from(out.data), keyFrame: out.keyFrame });
     }
   } finally {
     encoder.close();
@@ -128,7 +129,7 @@ class Camera {
   readonly #startedAtMs = performance.now();
   #at = 0;
 
-  constructor(stream: SendStream, clip: readonly EncodedPicture[], keyFrameWanted: () => boolean) {
+  constructor(stream: SendStream, clip: readonly AccessUnit[], keyFrameWanted: () => boolean) {
     const timestamp = stream.timestamp;
     let pictureId = 0;
     this.#timer = setInterval(() => {
@@ -136,7 +137,7 @@ class Camera {
       const due = ((performance.now() - this.#startedAtMs) * FPS) / 1_000;
       for (; this.frames < due; this.frames++) {
         if (keyFrameWanted()) this.#at = 0;
-        const picture = clip[this.#at++ % clip.length] as EncodedPicture;
+        const picture = clip[this.#at++ % clip.length] as AccessUnit;
         pictureId = (pictureId + 1) & 0x7fff;
         const payloads = packetizeVp8(picture, pictureId, MAX_PAYLOAD_BYTES).map((parts) =>
           Buffer.concat(parts),
@@ -154,7 +155,7 @@ class Camera {
   }
 }
 
-async function call(options: Options, clip: EncodedPicture[]): Promise<LiveCallResult> {
+async function call(options: Options, clip: AccessUnit[]): Promise<LiveCallResult> {
   const relay = await RelayProcess.start({
     config: {
       rtc: { engine: options.engine },

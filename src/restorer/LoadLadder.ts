@@ -17,8 +17,11 @@ export interface LoadLadderOptions {
   failedWithinMs: number;
   /** Staying this long on a level after a step up forgives earlier mistakes. */
   stableAfterMs: number;
-  /** A higher level, or rate, must fit with this much to spare. */
+  /** A higher level must fit with this much to spare. */
   headroom: number;
+  /** A higher frame rate must fit with this much to spare, for this long: it costs nothing to try. */
+  rateHeadroom: number;
+  rateUpAfterMs: number;
   /** A model whose runs take longer than this is of no use in a conversation. */
   maxRunMs: number;
   /** Window that `dropShare` is counted over. */
@@ -35,11 +38,16 @@ export const DEFAULT_LADDER: LoadLadderOptions = {
   upAfterMaxMs: 120_000,
   failedWithinMs: 10_000,
   stableAfterMs: 60_000,
-  headroom: 1.2,
+  headroom: 1.35,
+  rateHeadroom: 1.05,
+  rateUpAfterMs: 500,
   maxRunMs: 250,
   dropWindowMs: 2_000,
   stallMs: 400,
 };
+
+/** Above this share of dropped pictures the figures are not believed. */
+const MANY_DROPS = 0.2;
 
 /** Share of the frames that are restored: every one, three of four, two of three, every second. */
 const RATIOS = [1, 3 / 4, 2 / 3, 1 / 2] as const;
@@ -181,15 +189,16 @@ export class LoadLadder {
 
   #moveUp(observation: LadderObservation): void {
     const { nowMs } = observation;
-    const { headroom, upAfterMs } = this.#options;
+    const { headroom, rateHeadroom, rateUpAfterMs } = this.#options;
     const level = this.#level;
     if (level === null) return;
     if (level !== 'original' && this.#frameRatio < 1) {
-      const ratio = this.#affordableRatio(level, observation, headroom);
-      if (ratio === null || ratio <= this.#frameRatio) this.#rateFitsSinceMs = null;
+      const ratio = this.#affordableRatio(level, observation, rateHeadroom);
+      const stale = observation.dropShare > MANY_DROPS;
+      if (ratio === null || ratio <= this.#frameRatio || stale) this.#rateFitsSinceMs = null;
       else {
         this.#rateFitsSinceMs ??= nowMs;
-        if (nowMs - this.#rateFitsSinceMs >= upAfterMs / 2) {
+        if (nowMs - this.#rateFitsSinceMs >= rateUpAfterMs) {
           this.#frameRatio = ratio;
           this.#rateFitsSinceMs = null;
         }
@@ -259,7 +268,7 @@ export class LoadLadder {
     affordable = Math.min(affordable, 0.9 / Math.max(1e-9, stageMs * perFrame));
     // Pictures go stale although the figures say it should work: something else is short. Believe the drops.
     const settled = observation.nowMs - this.#changedAtMs >= this.#options.dropWindowMs;
-    if (level === this.#level && settled && dropShare > 0.2)
+    if (level === this.#level && settled && dropShare > MANY_DROPS)
       affordable = Math.min(affordable, this.#frameRatio * (1 - dropShare));
     const least = leastRatio(inputFps, keepFps);
     for (const ratio of RATIOS) if (ratio <= affordable + 1e-9 && ratio >= least - 0.03) return ratio;
