@@ -15,8 +15,8 @@ import type { JoinOptions } from './options.js';
 import { Publisher } from './Publisher.js';
 import { type AnyEvent, SignalingClient, SignalingError } from './SignalingClient.js';
 
-/** After this long without the relay, the person is told that it is gone. Attempts go on. */
-const GIVE_UP_MS = 60_000;
+/** After this long without the relay, the person is told that it may take longer. Attempts go on. */
+const LONG_GONE_MS = 60_000;
 
 export interface CallSessionOptions {
   join: JoinOptions;
@@ -47,7 +47,7 @@ export class CallSession {
     this.model.room.value = options.join.room;
     this.#signaling = new SignalingClient({
       open: () => this.#enqueue(() => this.#join()),
-      lost: (reason) => this.#lost(reason),
+      lost: () => this.#lost(),
       event: (event) => this.#enqueue(() => this.#handle(event)),
     });
     this.publisher = new Publisher({
@@ -69,6 +69,11 @@ export class CallSession {
     this.#signaling.connect();
   }
 
+  /** The person's own name. */
+  get name(): string {
+    return this.#options.join.name;
+  }
+
   get transports(): MediaTransports | null {
     return this.#transports;
   }
@@ -85,25 +90,34 @@ export class CallSession {
   }
 
   async #join(): Promise<void> {
-    const { room, name, token } = this.#options.join;
-    let joined: ResponseData['join'];
+    let participants: ParticipantDescription[];
     try {
-      joined = await this.#signaling.request('join', {
-        protocol: PROTOCOL_VERSION,
-        room,
-        name,
-        ...(token ? { token } : {}),
-        ...(this.#resume ? { resume: this.#resume } : {}),
-      });
+      participants = await this.#joinWithMedia();
     } catch (thrown) {
       const error =
         thrown instanceof SignalingError ? thrown : new SignalingError('internal', String(thrown), false);
-      if (error.retryable) return this.#lost(error.message);
+      if (error.retryable) return this.#signaling.retry();
       this.#fail(error.code, error.message);
       return;
     }
-    this.#resume = joined.resume;
+    this.#signaling.settled();
     this.#lostAtMs = null;
+    this.model.phase.value = 'joined';
+    this.model.failure.value = null;
+    await this.#syncParticipants(participants);
+  }
+
+  /** Who is in the room, once media can flow. */
+  async #joinWithMedia(): Promise<ParticipantDescription[]> {
+    const { room, name, token } = this.#options.join;
+    const joined = await this.#signaling.request('join', {
+      protocol: PROTOCOL_VERSION,
+      room,
+      name,
+      ...(token ? { token } : {}),
+      ...(this.#resume ? { resume: this.#resume } : {}),
+    });
+    this.#resume = joined.resume;
     this.model.participantId.value = joined.participantId;
     this.model.engine.value = joined.engine;
     this.model.restorer.value = joined.restorer;
@@ -114,9 +128,7 @@ export class CallSession {
       this.#transports = await MediaTransports.create(this.#signaling, joined);
       this.publisher.useTransports(this.#transports);
     }
-    this.model.phase.value = 'joined';
-    this.model.failure.value = null;
-    await this.#syncParticipants(joined.participants);
+    return joined.participants;
   }
 
   /** Makes the model equal to what the relay says there is, keeping what lives on. */
@@ -317,16 +329,19 @@ export class CallSession {
     }
   }
 
-  #lost(reason: string): void {
+  #lost(): void {
     if (this.#closed || this.model.phase.value === 'failed') return;
     this.#lostAtMs ??= performance.now();
     this.model.phase.value = this.model.participantId.value ? 'reconnecting' : 'joining';
-    const gone = performance.now() - this.#lostAtMs > GIVE_UP_MS;
+    const longGone = performance.now() - this.#lostAtMs > LONG_GONE_MS;
+    const what = this.model.participantId.value
+      ? 'The connection to the relay is lost.'
+      : 'The relay does not answer.';
     this.model.failure.value = {
       code: 'unavailable',
-      message: gone
-        ? `The relay cannot be reached: ${reason}`
-        : 'The connection to the relay is interrupted.',
+      message: longGone
+        ? `${what} Still trying. Check your connection, or come back later.`
+        : `${what} Trying again…`,
     };
   }
 

@@ -10,6 +10,27 @@ export type MediaProblem =
   | 'cancelled'
   | 'failed';
 
+/** What to do about devices that share a problem; the detail is the browser's own words. */
+export function problemText(problem: MediaProblem, devices: readonly string[], detail = ''): string {
+  const which = devices.join(' and ');
+  switch (problem) {
+    case 'permission-denied':
+      return `The browser does not let this page use your ${which}. Allow it with the icon beside the address, then try again.`;
+    case 'not-found':
+      return `No ${devices.join(' and no ')} was found. Connect one and try again, or join without.`;
+    case 'in-use':
+      return `Your ${which} cannot be opened: another program may be using it. Close that program and try again.`;
+    case 'cancelled':
+      return 'Screen sharing was cancelled.';
+    case 'unsupported':
+      return 'This browser cannot use cameras and microphones on web pages.';
+    case 'insecure-origin':
+      return 'Browsers give cameras and microphones to https:// pages only. Ask whoever runs this relay for its https:// address.';
+    case 'failed':
+      return `Your ${which} could not be started${detail ? `: ${detail}` : '.'}`;
+  }
+}
+
 /** Why a device could not be had, in words a person can act on. */
 export class LocalMediaError extends Error {
   override readonly name = 'LocalMediaError';
@@ -21,36 +42,25 @@ export class LocalMediaError extends Error {
   }
 }
 
+const PROBLEMS: Record<string, MediaProblem> = {
+  NotAllowedError: 'permission-denied',
+  SecurityError: 'permission-denied',
+  NotFoundError: 'not-found',
+  OverconstrainedError: 'not-found',
+  NotReadableError: 'in-use',
+  AbortError: 'in-use',
+};
+
 function explain(thrown: unknown, device: 'camera' | 'microphone' | 'screen'): LocalMediaError {
-  const name = thrown instanceof DOMException ? thrown.name : '';
-  if (name === 'NotAllowedError' || name === 'SecurityError') {
-    return device === 'screen'
-      ? new LocalMediaError('cancelled', 'Screen sharing was cancelled.')
-      : new LocalMediaError(
-          'permission-denied',
-          `The browser does not let this page use your ${device}. Allow it with the icon beside the address, then try again.`,
-        );
-  }
-  if (name === 'NotFoundError' || name === 'OverconstrainedError') {
-    return new LocalMediaError('not-found', `No ${device} was found. Connect one, or join without.`);
-  }
-  if (name === 'NotReadableError' || name === 'AbortError') {
-    return new LocalMediaError(
-      'in-use',
-      `Your ${device} is in use by another program. Close that program and try again.`,
-    );
-  }
-  return new LocalMediaError('failed', `Your ${device} could not be started: ${String(thrown)}`);
+  const found = (thrown instanceof DOMException && PROBLEMS[thrown.name]) || 'failed';
+  const problem = device === 'screen' && found === 'permission-denied' ? 'cancelled' : found;
+  return new LocalMediaError(problem, problemText(problem, [device], String(thrown)));
 }
 
 function devices(): MediaDevices {
   if (navigator.mediaDevices) return navigator.mediaDevices;
-  throw window.isSecureContext
-    ? new LocalMediaError('unsupported', 'This browser cannot use cameras and microphones on web pages.')
-    : new LocalMediaError(
-        'insecure-origin',
-        'Browsers give cameras and microphones to https:// pages only. Ask whoever runs this relay for its https:// address.',
-      );
+  const problem = window.isSecureContext ? 'unsupported' : 'insecure-origin';
+  throw new LocalMediaError(problem, problemText(problem, []));
 }
 
 export interface DeviceList {

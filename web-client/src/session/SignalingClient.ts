@@ -33,13 +33,15 @@ export interface SignalingHandlers {
   /** The socket is open: join, or resume. Also called after every reconnection. */
   open: () => void;
   /** The socket is lost; attempts to get it back go on by themselves. */
-  lost: (reason: string) => void;
+  lost: () => void;
 }
 
 /** Typed requests and events over one socket.io connection that comes back by itself. */
 export class SignalingClient {
   readonly #socket: Socket<ServerToClientEvents, ClientToServerEvents>;
   readonly #handlers: SignalingHandlers;
+  /** Requests without answer: a lost connection fails them at once, or they would hold everything up. */
+  readonly #pending = new Set<() => void>();
   #attempt = 0;
   #closed = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -47,22 +49,32 @@ export class SignalingClient {
   constructor(handlers: SignalingHandlers) {
     this.#handlers = handlers;
     this.#socket = io({ transports: ['websocket'], reconnection: false, autoConnect: false });
-    this.#socket.on('connect', () => {
-      this.#attempt = 0;
-      handlers.open();
-    });
+    this.#socket.on('connect', () => handlers.open());
     this.#socket.on('event', (message) => handlers.event(message as AnyEvent));
-    this.#socket.on('disconnect', (reason) => this.#lost(reason));
-    this.#socket.on('connect_error', (error) => this.#lost(error.message));
+    this.#socket.on('disconnect', () => {
+      for (const fail of [...this.#pending]) fail();
+      this.#lost();
+    });
+    this.#socket.on('connect_error', () => this.#lost());
   }
 
   connect(): void {
     this.#socket.connect();
   }
 
-  #lost(reason: string): void {
+  /** The relay answers as it should: the next loss is a new one, tried again at once. */
+  settled(): void {
+    this.#attempt = 0;
+  }
+
+  /** The relay is there but cannot serve us yet: drops the connection and tries again, later each time. */
+  retry(): void {
+    if (this.#socket.connected) this.#socket.disconnect();
+  }
+
+  #lost(): void {
     if (this.#closed) return;
-    this.#handlers.lost(reason);
+    this.#handlers.lost();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#socket.connect(), reconnectDelayMs(this.#attempt));
     this.#attempt += 1;
@@ -74,18 +86,22 @@ export class SignalingClient {
       | { ok: true; data: ResponseData[N] }
       | { ok: false; error: { code: VireoErrorCode; message: string; retryable: boolean } }
     >((resolve) => {
+      const settle = (settled: Awaited<typeof answer>) => {
+        clearTimeout(timer);
+        this.#pending.delete(lost);
+        resolve(settled);
+      };
+      const fail = (code: VireoErrorCode, message: string) =>
+        settle({ ok: false, error: { code, message, retryable: true } });
+      const lost = () => fail('unavailable', `the connection was lost during '${name}'`);
       const timer = setTimeout(
-        () =>
-          resolve({
-            ok: false,
-            error: { code: 'timeout', message: `the relay did not answer '${name}'`, retryable: true },
-          }),
+        () => fail('timeout', `the relay did not answer '${name}'`),
         REQUEST_TIMEOUT_MS,
       );
-      this.#socket.emit('request', { name, data }, (acknowledgement) => {
-        clearTimeout(timer);
-        resolve(acknowledgement as Awaited<typeof answer>);
-      });
+      this.#pending.add(lost);
+      this.#socket.emit('request', { name, data }, (acknowledgement) =>
+        settle(acknowledgement as Awaited<typeof answer>),
+      );
     });
     if (answer.ok) return answer.data;
     throw new SignalingError(answer.error.code, answer.error.message, answer.error.retryable);

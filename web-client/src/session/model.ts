@@ -35,6 +35,8 @@ export class RemotePublication {
   readonly selectionReason: Signal<string | null> = signal(null);
   readonly pinned: Signal<boolean> = signal(false);
   readonly report: Signal<TrackReport | null> = signal(null);
+  /** Width by height of what arrives; null before the first frame. Layouts follow it. */
+  readonly aspect: Signal<number | null> = signal(null);
   /** The newest frame of each variant; no signal, because it changes with every frame. */
   readonly lastFrame: Record<VariantName, ShownFrame | null> = { original: null, restored: null };
 

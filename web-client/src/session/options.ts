@@ -13,6 +13,7 @@ export interface JoinOptions {
 }
 
 export const DEFAULT_UPLINK_BPS = 120_000;
+const NAME_MAX = 64;
 
 /** `120k`, `1.5m`, `90000` or `none`; undefined when it is none of these. */
 export function parseBitrate(text: string): number | null | undefined {
@@ -33,14 +34,32 @@ function parseView(text: string | null): View | undefined {
   return text === 'restored' || text === 'original' || text === 'split' ? text : undefined;
 }
 
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    // A broken escape: shown as it stands, so that the person sees what is wrong.
+    return text;
+  }
+}
+
+/** What the relay takes as a name: one line, at most 64 UTF-16 units, no half character at the end. */
+function tidyName(text: string): string {
+  return text
+    .replace(/\p{Cc}+/gu, ' ')
+    .trim()
+    .slice(0, NAME_MAX)
+    .replace(/[\uD800-\uDBFF]$/, '');
+}
+
 /** Reads a page's address; `remembered` are the person's earlier choices, which the link overrides. */
 export function parseJoinOptions(url: URL, remembered: Partial<JoinOptions> = {}): JoinOptions {
-  const room = /^\/r\/([^/]+)\/?$/.exec(url.pathname)?.[1];
+  const room = /^\/r\/([^/]+)\/?$/.exec(url.pathname)?.[1] ?? '';
   const uplink = parseBitrate(url.searchParams.get('uplink') ?? '');
   const rememberedUplink = remembered.uplinkBps === undefined ? DEFAULT_UPLINK_BPS : remembered.uplinkBps;
   return {
-    room: room ? decodeURIComponent(room) : '',
-    name: (url.searchParams.get('name') ?? remembered.name ?? '').slice(0, 64),
+    room: decoded(room),
+    name: tidyName(url.searchParams.get('name') ?? remembered.name ?? ''),
     autojoin: ['1', 'true'].includes(url.searchParams.get('autojoin') ?? ''),
     uplinkBps: uplink === undefined ? rememberedUplink : uplink,
     view: parseView(url.searchParams.get('view')) ?? remembered.view ?? 'restored',

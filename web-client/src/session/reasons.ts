@@ -21,6 +21,23 @@ export function reasonSentence(code: string | null): string | null {
   return SENTENCES[code] ?? `Not restored (${code}).`;
 }
 
+/** A few words for the tile itself; nothing where a person has no reason to wonder. */
+const LABELS: Record<string, string> = {
+  starting: 'Restoration starts…',
+  overloaded: 'Relay busy, not restored',
+  'unsupported-codec': 'Cannot be restored',
+  'unsupported-size': 'Cannot be restored',
+  'model-failed': 'Cannot be restored',
+  'restorer-down': 'Restoration comes back…',
+  'opted-out': 'Opted out of restoration',
+  'at-capacity': 'Relay busy, not restored',
+  'thin-downlink': 'Your connection is too slow',
+};
+
+export function reasonLabel(code: string | null): string | null {
+  return code === null ? null : (LABELS[code] ?? null);
+}
+
 const FAILURES: Record<string, { title: string; advice: string }> = {
   'room-full': { title: 'This room is full', advice: 'Ask somebody to leave, or choose another room.' },
   unauthorized: {
@@ -37,8 +54,8 @@ const FAILURES: Record<string, { title: string; advice: string }> = {
   },
   'bad-request': { title: 'The relay did not accept this', advice: 'Check the name and the room.' },
   conflict: {
-    title: 'You joined from somewhere else',
-    advice: 'The call goes on there; joining here again takes it back.',
+    title: 'This call goes on in another window',
+    advice: 'Go on there, or join here once more.',
   },
   unsupported: {
     title: 'This page is out of date',
@@ -46,15 +63,20 @@ const FAILURES: Record<string, { title: string; advice: string }> = {
   },
   unavailable: {
     title: 'The relay cannot be reached',
-    advice: 'Check your connection. The page keeps trying.',
+    advice: 'Check your connection, then try again.',
   },
 };
 
-export function failureText(code: string): { title: string; advice: string } {
-  return (
-    FAILURES[code] ?? {
-      title: 'Joining failed',
-      advice: 'Try again; if it stays so, tell whoever runs this relay.',
-    }
-  );
+/** `message` is the relay's own; it is shown only where it says more than the sentences here. */
+export function failureText(code: string, message = ''): { title: string; advice: string } {
+  if (code === 'unauthorized' && message.includes('expired')) {
+    return { title: 'This invitation has expired', advice: 'Ask for a new link.' };
+  }
+  const known = FAILURES[code];
+  if (known && code !== 'bad-request') return known;
+  const { title, advice } = known ?? {
+    title: 'Joining failed',
+    advice: 'Try again; if it stays so, tell whoever runs this relay.',
+  };
+  return { title, advice: message ? `${advice} (${message})` : advice };
 }

@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { isRoomName, ROOM_NAME_RULE } from '../../../src/signaling/roomName.js';
+import { isRoomName, ROOM_NAME_MAX, ROOM_NAME_RULE } from '../../../src/signaling/roomName.js';
 import { publishGlobals } from '../globals.js';
 import { CallSession } from '../session/CallSession.js';
 import type { LocalMedia } from '../session/LocalMedia.js';
@@ -23,7 +23,10 @@ export function App({ media }: { media: LocalMedia }) {
   const failure = useSignal<{ title: string; advice: string } | null>(
     options.value.room === '' || isRoomName(options.value.room)
       ? null
-      : { title: 'This is no room name', advice: `Room names have ${ROOM_NAME_RULE}.` },
+      : {
+          title: 'A room cannot have this name',
+          advice: `Use ${ROOM_NAME_RULE}; at most ${ROOM_NAME_MAX} characters.`,
+        },
   );
 
   const join = (chosen: JoinOptions, restorable: boolean) => {
@@ -38,8 +41,8 @@ export function App({ media }: { media: LocalMedia }) {
     session.model.phase.subscribe((phase) => {
       if (phase !== 'failed') return;
       const { code, message } = session.model.failure.value ?? { code: 'internal', message: '' };
-      const text = failureText(code);
-      failure.value = { title: text.title, advice: `${text.advice} (${message})` };
+      failure.value = failureText(code, message);
+      media.stop('screen');
       statistics.close();
       session.publisher.close();
       call.value = null;
@@ -66,6 +69,9 @@ export function App({ media }: { media: LocalMedia }) {
   }, []);
 
   const running = call.value;
+  useEffect(() => {
+    document.title = running ? `${running.session.model.room.value} · Vireo` : 'Vireo';
+  }, [running]);
   if (running) {
     return (
       <Call

@@ -4,11 +4,11 @@ import type { CallSession } from '../session/CallSession.js';
 import type { LocalMedia } from '../session/LocalMedia.js';
 import { LocalMediaError } from '../session/LocalMedia.js';
 import type { RemoteParticipant, RemotePublication } from '../session/model.js';
-import { failureText } from '../session/reasons.js';
 import type { Statistics } from '../session/Statistics.js';
 import { AudioOutput } from './AudioOutput.js';
 import { Controls } from './Controls.js';
-import { gridLayout, TILE_GAP } from './gridLayout.js';
+import { copyText } from './copyText.js';
+import { gridLayout, TILE_GAP, tileAspect } from './gridLayout.js';
 import { loadPreferences } from './preferences.js';
 import { RemoteTile } from './RemoteTile.js';
 import { SelfTile } from './SelfTile.js';
@@ -42,6 +42,7 @@ export function Call({ session, statistics, media, onLeave }: CallProps) {
   const speakerId = useSignal(loadPreferences().speakerId ?? '');
   const stage = useRef<HTMLDivElement>(null);
   const size = useSignal({ width: 0, height: 0 });
+  const selfAspect = useSignal<number | null>(null);
 
   useEffect(() => {
     const element = stage.current;
@@ -70,11 +71,33 @@ export function Call({ session, statistics, media, onLeave }: CallProps) {
 
   const entries = tileEntries(model.participants.value);
   const pinned = entries.filter(({ publication }) => publication?.pinned.value);
-  const others = pinned.length > 0 ? entries.filter((entry) => !pinned.includes(entry)) : [];
-  const main = pinned.length > 0 ? pinned : entries;
-  const layout = gridLayout(main.length, size.value.width, size.value.height);
+  const screens = entries.filter(({ publication }) => publication?.description.value.source === 'screen');
+  const large = pinned.length > 0 ? pinned : screens;
+  const others = large.length > 0 ? entries.filter((entry) => !large.includes(entry)) : [];
+  const main = large.length > 0 ? large : entries;
   const phase = model.phase.value;
   const failure = model.failure.value;
+  // With one other person the own picture lies in a corner of theirs; among more it is a tile as any.
+  const place = others.length > 0 ? 'strip' : main.length > 1 ? 'grid' : 'corner';
+  const aspects = main.map(({ publication }) => publication?.aspect.value ?? null);
+  const layout = gridLayout(
+    main.length + (place === 'grid' ? 1 : 0),
+    size.value.width,
+    size.value.height,
+    TILE_GAP,
+    tileAspect(place === 'grid' ? [...aspects, selfAspect.value] : aspects),
+  );
+  const link = `${location.origin}/r/${encodeURIComponent(model.room.value)}`;
+  const self = (
+    <SelfTile
+      session={session}
+      statistics={statistics}
+      media={media}
+      name={session.name}
+      aspect={selfAspect}
+      floating={place === 'corner'}
+    />
+  );
 
   const tile = ({ key, participant, publication }: TileEntry) => (
     <RemoteTile
@@ -87,12 +110,10 @@ export function Call({ session, statistics, media, onLeave }: CallProps) {
   );
 
   return (
-    <div class="call">
+    <div class="call" data-phase={phase}>
       {(phase === 'reconnecting' || phase === 'joining') && (
         <div class="banner" role="status">
-          {phase === 'joining' && !failure
-            ? 'Joining…'
-            : `${failureText('unavailable').title}. Trying to get back…`}
+          {failure?.message ?? 'Joining…'}
         </div>
       )}
       <main class="stage" aria-label={`Call in room ${model.room.value}`}>
@@ -103,17 +124,28 @@ export function Call({ session, statistics, media, onLeave }: CallProps) {
         >
           <div class="grid-rows" style={{ maxWidth: `${layout.columns * (layout.tileWidth + TILE_GAP)}px` }}>
             {main.map(tile)}
+            {place === 'grid' && self}
           </div>
-          {entries.length === 0 && phase === 'joined' && <Alone room={model.room.value} />}
+          {entries.length === 0 && phase === 'joined' && <Alone link={link} />}
         </div>
-        {others.length > 0 && <div class="strip">{others.map(tile)}</div>}
-        <SelfTile session={session} statistics={statistics} media={media} />
+        {place === 'strip' && (
+          <div class="strip">
+            {others.map(tile)}
+            {self}
+          </div>
+        )}
+        {place === 'corner' && self}
       </main>
       <Controls
         model={model}
         media={media}
         muted={session.publisher.muted}
         onToggle={(slot) => void toggle(slot)}
+        onCopyLink={() =>
+          void copyText(link).then((done) =>
+            model.notify(done ? 'The link to this room is copied.' : `The link to this room: ${link}`),
+          )
+        }
         onSettings={() => {
           settingsOpen.value = true;
         }}
@@ -136,9 +168,8 @@ export function Call({ session, statistics, media, onLeave }: CallProps) {
   );
 }
 
-function Alone({ room }: { room: string }) {
+function Alone({ link }: { link: string }) {
   const copied = useSignal(false);
-  const link = `${location.origin}/r/${encodeURIComponent(room)}`;
   return (
     <div class="alone">
       <h2>Nobody else is here yet</h2>
@@ -150,8 +181,8 @@ function Alone({ room }: { room: string }) {
         type="button"
         class="button"
         onClick={() =>
-          void navigator.clipboard?.writeText(link).then(() => {
-            copied.value = true;
+          void copyText(link).then((done) => {
+            copied.value = done;
           })
         }
       >

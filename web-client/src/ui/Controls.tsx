@@ -4,12 +4,14 @@ import { useEffect } from 'preact/hooks';
 import type { LocalMedia } from '../session/LocalMedia.js';
 import type { CallModel } from '../session/model.js';
 import { Icon, type IconName } from './Icon.js';
+import { useEscape } from './useEscape.js';
 
 export interface ControlsProps {
   model: CallModel;
   media: LocalMedia;
   muted: Signal<boolean>;
   onToggle: (slot: 'camera' | 'microphone' | 'screen') => void;
+  onCopyLink: () => void;
   onSettings: () => void;
   onLeave: () => void;
 }
@@ -19,6 +21,7 @@ const SHORTCUTS = [
   { key: 'v', label: 'Camera on or off' },
   { key: 's', label: 'Share your screen' },
   { key: 'Shift+L', label: 'Leave the call' },
+  { key: 'Esc', label: 'Close what is open' },
   { key: '← →', label: 'Move the divider of a split view (when focused)' },
 ] as const;
 
@@ -26,7 +29,7 @@ function isTyping(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && /^(INPUT|SELECT|TEXTAREA)$/.test(target.tagName);
 }
 
-export function Controls({ model, media, muted, onToggle, onSettings, onLeave }: ControlsProps) {
+export function Controls({ model, media, muted, onToggle, onCopyLink, onSettings, onLeave }: ControlsProps) {
   const helpOpen = useSignal(false);
   const canShareScreen = typeof navigator.mediaDevices?.getDisplayMedia === 'function';
   useEffect(() => {
@@ -45,24 +48,17 @@ export function Controls({ model, media, muted, onToggle, onSettings, onLeave }:
   }, [onToggle, onLeave, canShareScreen]);
 
   const audible = media.microphone.value !== null && !muted.value;
-  const button = (icon: IconName, label: string, pressed: boolean, onClick: () => void) => (
-    <button
-      type="button"
-      class="control"
-      title={label}
-      aria-label={label}
-      aria-pressed={pressed}
-      onClick={onClick}
-    >
+  const button = (icon: IconName, label: string, on: boolean, onClick: () => void) => (
+    <button type="button" class="control" title={label} aria-label={label} data-on={on} onClick={onClick}>
       <Icon name={icon} />
     </button>
   );
   return (
-    <footer class="controls">
+    <footer class="controls" aria-label="Call controls">
       <span class="controls-room" title="Room">
         {model.room.value}
       </span>
-      <div class="controls-main" role="toolbar" aria-label="Call controls">
+      <div class="controls-main">
         {button(audible ? 'mic' : 'mic-off', audible ? 'Mute (m)' : 'Unmute (m)', audible, () =>
           onToggle('microphone'),
         )}
@@ -90,12 +86,21 @@ export function Controls({ model, media, muted, onToggle, onSettings, onLeave }:
         </button>
       </div>
       <div class="controls-side">
+        <button
+          type="button"
+          class="icon-button"
+          title="Copy the link to this room"
+          aria-label="Copy the link to this room"
+          onClick={onCopyLink}
+        >
+          <Icon name="link" />
+        </button>
         <button type="button" class="icon-button" title="Settings" aria-label="Settings" onClick={onSettings}>
           <Icon name="settings" />
         </button>
         <button
           type="button"
-          class="icon-button"
+          class="icon-button controls-help"
           title="Keyboard shortcuts"
           aria-label="Keyboard shortcuts"
           aria-expanded={helpOpen.value}
@@ -106,21 +111,32 @@ export function Controls({ model, media, muted, onToggle, onSettings, onLeave }:
           <Icon name="help" />
         </button>
         {helpOpen.value && (
-          <div class="help" role="note">
-            <h3>Keyboard</h3>
-            <dl>
-              {SHORTCUTS.map(({ key, label }) => (
-                <div key={key}>
-                  <dt>
-                    <kbd>{key}</kbd>
-                  </dt>
-                  <dd>{label}</dd>
-                </div>
-              ))}
-            </dl>
-          </div>
+          <Help
+            onClose={() => {
+              helpOpen.value = false;
+            }}
+          />
         )}
       </div>
     </footer>
+  );
+}
+
+function Help({ onClose }: { onClose: () => void }) {
+  useEscape(onClose);
+  return (
+    <div class="help" role="note">
+      <h3>Keyboard</h3>
+      <dl>
+        {SHORTCUTS.map(({ key, label }) => (
+          <div key={key}>
+            <dt>
+              <kbd>{key}</kbd>
+            </dt>
+            <dd>{label}</dd>
+          </div>
+        ))}
+      </dl>
+    </div>
   );
 }

@@ -1,9 +1,10 @@
 import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import type { View } from '../../../src/signaling/messages.js';
 import type { LocalMedia } from '../session/LocalMedia.js';
-import { LocalMediaError } from '../session/LocalMedia.js';
+import { LocalMediaError, problemText } from '../session/LocalMedia.js';
 import type { JoinOptions } from '../session/options.js';
+import { copyText } from './copyText.js';
 import { DeviceFields, RestorableField, UplinkField } from './fields.js';
 import { Icon } from './Icon.js';
 import { MicrophoneMeter } from './MicrophoneMeter.js';
@@ -43,6 +44,18 @@ function friendlyRoomName(): string {
   return `${pick()}-${pick()}-${Math.floor(Math.random() * 90 + 10)}`;
 }
 
+type Device = 'camera' | 'microphone';
+
+/** A browser that refuses the camera mostly refuses the microphone, too: one message for both. */
+function byProblem(problems: readonly { device: Device; error: LocalMediaError }[]) {
+  const [first, second] = problems;
+  if (first && second && first.error.problem === second.error.problem && first.error.problem !== 'failed') {
+    const devices = problems.map(({ device }) => device).sort();
+    return [{ devices, text: problemText(first.error.problem, devices) }];
+  }
+  return problems.map(({ device, error }) => ({ devices: [device], text: error.message }));
+}
+
 const VIEWS: { view: View; label: string }[] = [
   { view: 'restored', label: 'Restored' },
   { view: 'split', label: 'Split: original and restored' },
@@ -55,10 +68,13 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
   const uplinkBps = useSignal(initial.uplinkBps);
   const view = useSignal(initial.view);
   const restorable = useSignal(loadPreferences().restorable ?? true);
-  const problems = useSignal<{ device: string; error: LocalMediaError }[]>([]);
-  const copied = useSignal(false);
+  const problems = useSignal<{ device: Device; error: LocalMediaError }[]>([]);
+  /** Until the browser has said yes or no to both devices. */
+  const asking = useSignal(true);
+  const copied = useSignal<boolean | null>(null);
+  const nameField = useRef<HTMLInputElement>(null);
 
-  const attempt = async (device: 'camera' | 'microphone', start: () => Promise<unknown>) => {
+  const attempt = async (device: Device, start: () => Promise<unknown>) => {
     try {
       await start();
       problems.value = problems.value.filter((problem) => problem.device !== device);
@@ -72,13 +88,19 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
   const startMicrophone = (deviceId?: string) => attempt('microphone', () => media.startMicrophone(deviceId));
 
   useEffect(() => {
+    // On a phone this would bring up the keyboard over the preview.
+    if (!initial.name && matchMedia('(hover: hover)').matches) nameField.current?.focus();
     const { cameraId, microphoneId } = loadPreferences();
-    void media.refreshDevices().then(async () => {
+    const start = async () => {
+      await media.refreshDevices();
       const known = (list: MediaDeviceInfo[], id?: string) =>
         list.some(({ deviceId }) => deviceId === id) ? id : undefined;
       if (!media.camera.value) await startCamera(known(media.deviceList.value.cameras, cameraId));
       if (!media.microphone.value)
         await startMicrophone(known(media.deviceList.value.microphones, microphoneId));
+    };
+    void start().finally(() => {
+      asking.value = false;
     });
   }, []);
 
@@ -102,6 +124,14 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
     });
   };
 
+  const retry = async (devices: readonly Device[]) => {
+    // One after the other: browsers ask for one permission at a time.
+    for (const device of devices) await (device === 'camera' ? startCamera() : startMicrophone());
+  };
+  const missing = [
+    ...(media.camera.value ? [] : ['camera']),
+    ...(media.microphone.value ? [] : ['microphone']),
+  ];
   const link = `${location.origin}/r/${encodeURIComponent(room.value)}`;
   return (
     <main class="lobby">
@@ -117,61 +147,60 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
         </div>
       )}
       <div class="lobby-columns">
-        <section class="preview" aria-label="Camera preview">
-          {media.camera.value ? (
-            <SelfVideo track={media.camera.value} mirrored />
-          ) : (
-            <div class="preview-off">
-              <Icon name="camera-off" />
-              <span>Camera off</span>
+        <div class="lobby-preview">
+          <section class="preview" aria-label="Camera preview">
+            {media.camera.value ? (
+              <SelfVideo track={media.camera.value} mirrored />
+            ) : (
+              <div class="preview-off">
+                <Icon name="camera-off" />
+                <span>{asking.value ? 'Waiting for your camera…' : 'Camera off'}</span>
+              </div>
+            )}
+            <div class="preview-bar">
+              <button
+                type="button"
+                class="icon-button"
+                data-on={media.camera.value !== null}
+                aria-label={media.camera.value ? 'Turn camera off' : 'Turn camera on'}
+                title={media.camera.value ? 'Turn camera off' : 'Turn camera on'}
+                onClick={() => (media.camera.value ? media.stop('camera') : void startCamera())}
+              >
+                <Icon name={media.camera.value ? 'camera' : 'camera-off'} />
+              </button>
+              <button
+                type="button"
+                class="icon-button"
+                data-on={media.microphone.value !== null}
+                aria-label={media.microphone.value ? 'Turn microphone off' : 'Turn microphone on'}
+                title={media.microphone.value ? 'Turn microphone off' : 'Turn microphone on'}
+                onClick={() => (media.microphone.value ? media.stop('microphone') : void startMicrophone())}
+              >
+                <Icon name={media.microphone.value ? 'mic' : 'mic-off'} />
+              </button>
+              <MicrophoneMeter track={media.microphone.value} />
             </div>
-          )}
-          <div class="preview-bar">
-            <button
-              type="button"
-              class="icon-button"
-              aria-pressed={media.camera.value !== null}
-              aria-label={media.camera.value ? 'Turn camera off' : 'Turn camera on'}
-              title={media.camera.value ? 'Turn camera off' : 'Turn camera on'}
-              onClick={() => (media.camera.value ? media.stop('camera') : void startCamera())}
-            >
-              <Icon name={media.camera.value ? 'camera' : 'camera-off'} />
-            </button>
-            <button
-              type="button"
-              class="icon-button"
-              aria-pressed={media.microphone.value !== null}
-              aria-label={media.microphone.value ? 'Turn microphone off' : 'Turn microphone on'}
-              title={media.microphone.value ? 'Turn microphone off' : 'Turn microphone on'}
-              onClick={() => (media.microphone.value ? media.stop('microphone') : void startMicrophone())}
-            >
-              <Icon name={media.microphone.value ? 'mic' : 'mic-off'} />
-            </button>
-            <MicrophoneMeter track={media.microphone.value} />
-          </div>
-        </section>
-        <section class="lobby-devices" aria-label="Devices">
-          <DeviceFields
-            media={media}
-            speakerId={loadPreferences().speakerId ?? ''}
-            onCamera={(cameraId) => {
-              savePreferences({ cameraId });
-              void startCamera(cameraId);
-            }}
-            onMicrophone={(microphoneId) => {
-              savePreferences({ microphoneId });
-              void startMicrophone(microphoneId);
-            }}
-            onSpeaker={(speakerId) => savePreferences({ speakerId })}
-          />
-        </section>
+          </section>
+          {byProblem(problems.value).map(({ devices, text }) => (
+            <p key={devices.join()} class="problem" role="alert">
+              {text}{' '}
+              <button type="button" class="link" onClick={() => void retry(devices)}>
+                Try again
+              </button>
+            </p>
+          ))}
+        </div>
         <form class="panel" onSubmit={join}>
           <label class="field">
             <span>Your name</span>
             <input
+              ref={nameField}
               type="text"
               required
+              pattern=".*\S.*"
+              title="A name that the others see"
               maxLength={64}
+              dir="auto"
               autocomplete="name"
               value={name.value}
               onInput={(event) => {
@@ -191,6 +220,7 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
                 value={room.value}
                 onInput={(event) => {
                   room.value = event.currentTarget.value;
+                  copied.value = null;
                 }}
               />
               <button
@@ -199,15 +229,17 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
                 title="Copy the link to this room"
                 aria-label="Copy the link to this room"
                 onClick={() => {
-                  void navigator.clipboard?.writeText(link).then(() => {
-                    copied.value = true;
+                  void copyText(link).then((done) => {
+                    copied.value = done;
                   });
                 }}
               >
                 <Icon name="link" />
               </button>
             </span>
-            {copied.value && <span class="hint">Link copied</span>}
+            <span class="hint" role="status">
+              {copied.value === null ? '' : copied.value ? 'Link copied' : link}
+            </span>
           </label>
           <UplinkField
             value={uplinkBps.value}
@@ -236,22 +268,25 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
               restorable.value = value;
             }}
           />
-          {problems.value.map(({ device, error }) => (
-            <p key={device} class="problem" role="alert">
-              {error.message}{' '}
-              <button
-                type="button"
-                class="link"
-                onClick={() => void (device === 'camera' ? startCamera() : startMicrophone())}
-              >
-                Try again
-              </button>
-            </p>
-          ))}
           <button type="submit" class="button primary">
-            {media.camera.value || media.microphone.value ? 'Join' : 'Join without camera and microphone'}
+            {missing.length === 0 || asking.value ? 'Join' : `Join without ${missing.join(' and ')}`}
           </button>
         </form>
+        <section class="lobby-devices" aria-label="Devices">
+          <DeviceFields
+            media={media}
+            speakerId={loadPreferences().speakerId ?? ''}
+            onCamera={(cameraId) => {
+              savePreferences({ cameraId });
+              void startCamera(cameraId);
+            }}
+            onMicrophone={(microphoneId) => {
+              savePreferences({ microphoneId });
+              void startMicrophone(microphoneId);
+            }}
+            onSpeaker={(speakerId) => savePreferences({ speakerId })}
+          />
+        </section>
       </div>
     </main>
   );

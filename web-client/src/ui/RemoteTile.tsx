@@ -3,7 +3,9 @@ import { useEffect } from 'preact/hooks';
 import type { VariantName } from '../../../src/signaling/messages.js';
 import type { CallSession } from '../session/CallSession.js';
 import type { RemoteParticipant, RemotePublication, ShownFrame } from '../session/model.js';
+import { reasonLabel, reasonSentence } from '../session/reasons.js';
 import type { Statistics } from '../session/Statistics.js';
+import { Avatar } from './Avatar.js';
 import { Icon } from './Icon.js';
 import { SplitDivider } from './SplitDivider.js';
 import { StatisticsPanel } from './StatisticsPanel.js';
@@ -23,13 +25,17 @@ const FRESH_FRAME_MS = 1_500;
 
 export function RemoteTile({ session, statistics, participant, publication }: RemoteTileProps) {
   // Levels take a moment to fall after somebody muted.
-  const speaking = session.model.activeSpeakerIds.value.includes(participant.id) && !participant.muted.value;
+  const speaking =
+    session.model.activeSpeakerIds.value.includes(participant.id) &&
+    !participant.muted.value &&
+    publication?.description.value.source !== 'screen';
   const showStatistics = useSignal(false);
   const name = participant.name;
+  const isScreen = publication?.description.value.source === 'screen';
   return (
     <section
       class={`tile ${speaking ? 'tile-speaking' : ''} ${participant.connected.value ? '' : 'tile-away'}`}
-      aria-label={publication?.description.value.source === 'screen' ? `${name}'s screen` : name}
+      aria-label={isScreen ? `${name}'s screen` : name}
       data-tile={name}
     >
       {publication && !publication.description.value.paused ? (
@@ -39,7 +45,8 @@ export function RemoteTile({ session, statistics, participant, publication }: Re
       )}
       <div class="tile-name">
         {participant.muted.value && <Icon name="mic-off" label="muted" />}
-        <span>{publication?.description.value.source === 'screen' ? `${name} (screen)` : name}</span>
+        {isScreen && <Icon name="screen" label="shared screen of" />}
+        <bdi>{name}</bdi>
         {!participant.connected.value && <span class="tile-note">reconnecting…</span>}
       </div>
       {publication && (
@@ -62,14 +69,6 @@ export function RemoteTile({ session, statistics, participant, publication }: Re
         />
       )}
     </section>
-  );
-}
-
-function Avatar({ name }: { name: string }) {
-  return (
-    <div class="avatar" aria-hidden="true">
-      {name.slice(0, 1).toUpperCase()}
-    </div>
   );
 }
 
@@ -119,9 +118,15 @@ function RemotePicture({
   }, [selected, shown]);
 
   const active = (variant: VariantName) => split || shown.value === variant;
-  const badge = split ? 'split' : shown.value === 'restored' ? 'restored' : null;
+  const onSize = (width: number, height: number) => {
+    if (width > 0 && height > 0) publication.aspect.value = width / height;
+  };
   return (
-    <div class="picture" data-shown={split ? 'split' : shown.value}>
+    <div
+      class="picture"
+      data-shown={split ? 'split' : shown.value}
+      style={{ '--divider': `${divider.value * 100}%` }}
+    >
       {lastFrameAtMs.value.original === 0 && lastFrameAtMs.value.restored === 0 && (
         <Avatar name={participant.name} />
       )}
@@ -132,19 +137,18 @@ function RemotePicture({
           participant={participant.name}
           active={active('original')}
           onFrame={(frame) => onFrame('original', frame)}
+          onSize={onSize}
         />
       )}
       {restored && (
-        <div
-          class="restored-layer"
-          style={{ clipPath: split ? `inset(0 0 0 ${divider.value * 100}%)` : 'none' }}
-        >
+        <div class="restored-layer" style={{ clipPath: split ? 'inset(0 0 0 var(--divider))' : 'none' }}>
           <VariantVideo
             track={restored}
             variant="restored"
             participant={participant.name}
             active={active('restored')}
             onFrame={(frame) => onFrame('restored', frame)}
+            onSize={onSize}
           />
         </div>
       )}
@@ -160,11 +164,27 @@ function RemotePicture({
           />
         </>
       )}
-      {badge === 'restored' && (
-        <span class="badge" title="This picture is restored by the relay">
-          <Icon name="sparkle" /> Restored
-        </span>
-      )}
+      {!split && <Badge publication={publication} shown={shown.value} />}
     </div>
+  );
+}
+
+/** Says that the picture is restored, or why it is not although the person wants it so. */
+function Badge({ publication, shown }: { publication: RemotePublication; shown: VariantName }) {
+  if (shown === 'restored') {
+    return (
+      <span class="badge" title="This picture is restored by the relay">
+        <Icon name="sparkle" /> Restored
+      </span>
+    );
+  }
+  if (publication.wantedView.value === 'original') return null;
+  const reason = publication.selectionReason.value ?? publication.description.value.restoredReason ?? null;
+  const label = reasonLabel(reason);
+  if (!label) return null;
+  return (
+    <span class="badge badge-original" title={reasonSentence(reason) ?? undefined}>
+      {label}
+    </span>
   );
 }

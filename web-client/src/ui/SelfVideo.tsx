@@ -1,7 +1,15 @@
 import { useEffect, useRef } from 'preact/hooks';
 
 /** The person's own picture, mirrored as people know themselves. */
-export function SelfVideo({ track, mirrored }: { track: MediaStreamTrack; mirrored: boolean }) {
+export function SelfVideo({
+  track,
+  mirrored,
+  onSize,
+}: {
+  track: MediaStreamTrack;
+  mirrored: boolean;
+  onSize?: (width: number, height: number) => void;
+}) {
   const video = useRef<HTMLVideoElement>(null);
   useEffect(() => {
     const element = video.current;
@@ -16,6 +24,7 @@ export function SelfVideo({ track, mirrored }: { track: MediaStreamTrack; mirror
     <video
       ref={video}
       class={mirrored ? 'self mirrored' : 'self'}
+      onResize={({ currentTarget }) => onSize?.(currentTarget.videoWidth, currentTarget.videoHeight)}
       autoplay
       playsinline
       muted

@@ -31,7 +31,6 @@ export function SplitDivider({ position, onMove }: SplitDividerProps) {
     <div
       ref={handle}
       class="split-divider"
-      style={{ left: `${position * 100}%` }}
       role="slider"
       tabIndex={0}
       aria-label="Divider between original and restored picture"

@@ -4,6 +4,7 @@ import { formatBitrate } from '../session/options.js';
 import { reasonSentence } from '../session/reasons.js';
 import type { ReceivedTrackStatistics, Statistics } from '../session/Statistics.js';
 import { Icon } from './Icon.js';
+import { useEscape } from './useEscape.js';
 
 const STAGES: readonly { stage: Stage; label: string }[] = [
   { stage: 'receive', label: 'receive' },
@@ -28,6 +29,7 @@ export interface StatisticsPanelProps {
 }
 
 export function StatisticsPanel({ publication, statistics, onClose }: StatisticsPanelProps) {
+  useEscape(onClose);
   const tracks = statistics.received.value.filter(({ publicationId }) => publicationId === publication.id);
   const original = tracks.find(({ variant }) => variant === 'original');
   const restored = tracks.find(({ variant }) => variant === 'restored');

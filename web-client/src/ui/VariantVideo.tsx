@@ -10,11 +10,12 @@ export interface VariantVideoProps {
   active: boolean;
   /** Called for every frame that is displayed; null where the browser does not tell its RTP time. */
   onFrame: (frame: ShownFrame | null) => void;
-  className?: string;
+  /** The picture's size, at first and whenever it changes (somebody turned a phone). */
+  onSize: (width: number, height: number) => void;
 }
 
 /** One variant of one camera. It stays mounted while its track lives, so that a swap never shows black. */
-export function VariantVideo({ track, variant, participant, active, onFrame, className }: VariantVideoProps) {
+export function VariantVideo({ track, variant, participant, active, onFrame, onSize }: VariantVideoProps) {
   const video = useRef<HTMLVideoElement>(null);
   const latestOnFrame = useRef(onFrame);
   latestOnFrame.current = onFrame;
@@ -45,10 +46,11 @@ export function VariantVideo({ track, variant, participant, active, onFrame, cla
   return (
     <video
       ref={video}
-      class={`variant ${active ? 'variant-active' : ''} ${className ?? ''}`}
+      class={active ? 'variant variant-active' : 'variant'}
       data-participant={participant}
       data-variant={variant}
       data-active={active ? 'true' : 'false'}
+      onResize={({ currentTarget }) => onSize(currentTarget.videoWidth, currentTarget.videoHeight)}
       autoplay
       playsinline
       muted

@@ -1,6 +1,7 @@
 /** Fields that lobby and settings share. */
 import type { LocalMedia } from '../session/LocalMedia.js';
 import { formatBitrate } from '../session/options.js';
+import { planUplink } from '../session/uplinkPolicy.js';
 
 const BUDGETS_BPS = [60_000, 80_000, 120_000, 180_000, 250_000, 400_000, 500_000];
 
@@ -27,10 +28,10 @@ export function UplinkField({
       >
         {choices.map((bitrateBps) => (
           <option key={bitrateBps} value={String(bitrateBps)}>
-            {formatBitrate(bitrateBps)}
+            {`${formatBitrate(bitrateBps)} · ${planUplink(bitrateBps).height}p`}
           </option>
         ))}
-        <option value="none">No limit</option>
+        <option value="none">{`No limit · ${planUplink(null).height}p`}</option>
       </select>
     </label>
   );
