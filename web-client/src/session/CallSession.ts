@@ -3,7 +3,6 @@ import type {
   EventData,
   ParticipantDescription,
   PublicationDescription,
-  ResponseData,
   VariantName,
   View,
 } from '../../../src/signaling/messages.js';

@@ -54,7 +54,7 @@ export function Controls({ model, media, muted, onToggle, onCopyLink, onSettings
     </button>
   );
   return (
-    <footer class="controls" aria-label="Call controls">
+    <section class="controls" aria-label="Call controls">
       <span class="controls-room" title="Room">
         {model.room.value}
       </span>
@@ -118,7 +118,7 @@ export function Controls({ model, media, muted, onToggle, onCopyLink, onSettings
           />
         )}
       </div>
-    </footer>
+    </section>
   );
 }
 

@@ -34,7 +34,7 @@ export function RemoteTile({ session, statistics, participant, publication }: Re
   const isScreen = publication?.description.value.source === 'screen';
   return (
     <section
-      class={`tile ${speaking ? 'tile-speaking' : ''} ${participant.connected.value ? '' : 'tile-away'}`}
+      class={`tile ${speaking ? 'tile-speaking' : ''} ${participant.connected.value ? '' : 'tile-away'} ${isScreen ? 'tile-screen' : ''}`}
       aria-label={isScreen ? `${name}'s screen` : name}
       data-tile={name}
     >
