@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { clockReference, nextAudioTarget, playoutTime } from '../../../web-client/src/session/LipSync.js';
+import { describeProblems, LocalMediaError } from '../../../web-client/src/session/LocalMedia.js';
 import { formatBitrate, parseBitrate, parseJoinOptions } from '../../../web-client/src/session/options.js';
 import { RateWindow } from '../../../web-client/src/session/RateWindow.js';
-import { failureText, reasonSentence } from '../../../web-client/src/session/reasons.js';
+import { failureText, reasonLabel, reasonSentence } from '../../../web-client/src/session/reasons.js';
 import { reconnectDelayMs } from '../../../web-client/src/session/reconnectPolicy.js';
 import { planUplink, scaleDownBy } from '../../../web-client/src/session/uplinkPolicy.js';
-import { gridLayout } from '../../../web-client/src/ui/gridLayout.js';
+import { gridLayout, tileAspect } from '../../../web-client/src/ui/gridLayout.js';
+import { hueOf, initialOf } from '../../../web-client/src/ui/initial.js';
 
 describe('a link to a room', () => {
   const parse = (link: string, remembered = {}) =>
@@ -34,6 +36,12 @@ describe('a link to a room', () => {
       uplinkBps: 120_000,
       view: 'restored',
     });
+  });
+
+  it('shows a broken address as it stands, and tidies a name as the relay wants it', () => {
+    expect(parse('/r/50%25%zz').room).toBe('50%25%zz');
+    expect(parse('/r/x?name=%20Ann%0AExample%20').name).toBe('Ann Example');
+    expect(parse(`/r/x?name=${'a'.repeat(63)}😀`).name).toBe('a'.repeat(63));
   });
 
   it.each([
@@ -158,6 +166,33 @@ describe('the grid', () => {
   });
 });
 
+describe('tiles', () => {
+  it('are as wide as the widest picture, within what cameras have', () => {
+    expect(tileAspect([null, null])).toBeCloseTo(16 / 9);
+    expect(tileAspect([9 / 16, null])).toBeCloseTo(9 / 16);
+    expect(tileAspect([9 / 16, 4 / 3])).toBeCloseTo(4 / 3);
+    expect(tileAspect([21 / 9])).toBeCloseTo(16 / 9);
+    expect(tileAspect([0.1])).toBeCloseTo(9 / 16);
+  });
+
+  it('fill an upright phone with an upright picture', () => {
+    const { tileWidth, tileHeight } = gridLayout(1, 380, 760, 8, tileAspect([9 / 16]));
+    expect(tileWidth).toBe(380);
+    expect(tileHeight).toBeGreaterThan(600);
+  });
+
+  it('bear the first letter of any script without a picture', () => {
+    expect(['ann', '👩🏽‍🚀 Żaneta', 'e\u0301mile', 'محمد'].map(initialOf)).toEqual([
+      'A',
+      '👩🏽‍🚀',
+      'E\u0301',
+      'م',
+    ]);
+    expect(hueOf('Ann')).toBe(hueOf('Ann'));
+    expect(hueOf('Ann')).not.toBe(hueOf('Bob'));
+  });
+});
+
 describe('what people are told', () => {
   it('has a sentence for every reason of the protocol, and for unknown ones', () => {
     for (const code of ['overloaded', 'already-sharp', 'restorer-down', 'opted-out', 'thin-downlink']) {
@@ -166,5 +201,33 @@ describe('what people are told', () => {
     expect(reasonSentence('new-reason')).toContain('new-reason');
     expect(reasonSentence(null)).toBeNull();
     expect(failureText('room-full').title).toContain('full');
+  });
+
+  it('has a word on the tile only where a person wonders why a picture is not restored', () => {
+    expect(reasonLabel('overloaded')).toContain('busy');
+    expect(reasonLabel('already-sharp')).toBeNull();
+    expect(reasonLabel('disabled')).toBeNull();
+    expect(reasonLabel(null)).toBeNull();
+  });
+
+  it('tells a missing token from an expired and from a wrong one', () => {
+    const titles = [
+      'data.token: this relay needs a join token',
+      'data.token: has expired',
+      'data.token: wrong',
+    ];
+    expect(new Set(titles.map((message) => failureText('unauthorized', message).title)).size).toBe(3);
+  });
+
+  it('says once what camera and microphone have in common', () => {
+    const refused = (device: 'camera' | 'microphone') => ({
+      device,
+      error: new LocalMediaError('permission-denied', `no ${device}`),
+    });
+    const both = describeProblems([refused('microphone'), refused('camera')]);
+    expect(both).toHaveLength(1);
+    expect(both[0]?.text).toContain('camera and microphone');
+    const missing = { device: 'camera' as const, error: new LocalMediaError('not-found', 'no camera') };
+    expect(describeProblems([missing, refused('microphone')])).toHaveLength(2);
   });
 });

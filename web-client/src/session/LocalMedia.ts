@@ -17,7 +17,7 @@ export function problemText(problem: MediaProblem, devices: readonly string[], d
     case 'permission-denied':
       return `The browser does not let this page use your ${which}. Allow it with the icon beside the address, then try again.`;
     case 'not-found':
-      return `No ${devices.join(' and no ')} was found. Connect one and try again, or join without.`;
+      return `No ${devices.join(' or ')} was found. Connect one and try again, or join without.`;
     case 'in-use':
       return `Your ${which} cannot be opened: another program may be using it. Close that program and try again.`;
     case 'cancelled':
@@ -40,6 +40,23 @@ export class LocalMediaError extends Error {
     super(message);
     this.problem = problem;
   }
+}
+
+export interface DeviceProblem {
+  device: 'camera' | 'microphone';
+  error: LocalMediaError;
+}
+
+/** A browser that refuses the camera mostly refuses the microphone, too: one message for both. */
+export function describeProblems(
+  problems: readonly DeviceProblem[],
+): { devices: DeviceProblem['device'][]; text: string }[] {
+  const [first, second] = problems;
+  if (first && first.error.problem === second?.error.problem && first.error.problem !== 'failed') {
+    const devices = problems.map(({ device }) => device).sort();
+    return [{ devices, text: problemText(first.error.problem, devices) }];
+  }
+  return problems.map(({ device, error }) => ({ devices: [device], text: error.message }));
 }
 
 const PROBLEMS: Record<string, MediaProblem> = {

@@ -42,7 +42,7 @@ const FAILURES: Record<string, { title: string; advice: string }> = {
   'room-full': { title: 'This room is full', advice: 'Ask somebody to leave, or choose another room.' },
   unauthorized: {
     title: 'You need an invitation',
-    advice: 'Open the complete link you were given: it carries a token.',
+    advice: 'Joining takes a link with a token: ask whoever invited you.',
   },
   forbidden: {
     title: 'This invitation is for another room or name',
@@ -71,6 +71,9 @@ const FAILURES: Record<string, { title: string; advice: string }> = {
 export function failureText(code: string, message = ''): { title: string; advice: string } {
   if (code === 'unauthorized' && message.includes('expired')) {
     return { title: 'This invitation has expired', advice: 'Ask for a new link.' };
+  }
+  if (code === 'unauthorized' && !message.includes('needs a join token')) {
+    return { title: 'This invitation is not valid', advice: 'Open the link you were given, unchanged.' };
   }
   const known = FAILURES[code];
   if (known && code !== 'bad-request') return known;

@@ -4,7 +4,7 @@ import { isRoomName, ROOM_NAME_MAX, ROOM_NAME_RULE } from '../../../src/signalin
 import { publishGlobals } from '../globals.js';
 import { CallSession } from '../session/CallSession.js';
 import type { LocalMedia } from '../session/LocalMedia.js';
-import { LocalMediaError } from '../session/LocalMedia.js';
+import { type DeviceProblem, describeProblems, LocalMediaError } from '../session/LocalMedia.js';
 import { type JoinOptions, parseJoinOptions } from '../session/options.js';
 import { failureText } from '../session/reasons.js';
 import { Statistics } from '../session/Statistics.js';
@@ -55,16 +55,17 @@ export function App({ media }: { media: LocalMedia }) {
     const { autojoin, room, name } = options.value;
     if (!autojoin || !isRoomName(room) || !name) return;
     void (async () => {
-      const problems: string[] = [];
+      const problems: DeviceProblem[] = [];
       // Without lobby: join with whatever devices there are.
-      for (const start of [() => media.startCamera(), () => media.startMicrophone()]) {
-        await start().catch((thrown) => {
+      for (const device of ['camera', 'microphone'] as const) {
+        const started = device === 'camera' ? media.startCamera() : media.startMicrophone();
+        await started.catch((thrown) => {
           if (!(thrown instanceof LocalMediaError)) throw thrown;
-          problems.push(thrown.message);
+          problems.push({ device, error: thrown });
         });
       }
       const session = join(options.value, loadPreferences().restorable ?? true);
-      for (const problem of problems) session.model.notify(problem, 'error');
+      for (const { text } of describeProblems(problems)) session.model.notify(text, 'error');
     })();
   }, []);
 

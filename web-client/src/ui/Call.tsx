@@ -111,9 +111,9 @@ export function Call({ session, statistics, media, onLeave }: CallProps) {
 
   return (
     <div class="call" data-phase={phase}>
-      {(phase === 'reconnecting' || phase === 'joining') && (
+      {phase === 'reconnecting' && (
         <div class="banner" role="status">
-          {failure?.message ?? 'Joining…'}
+          {failure?.message}
         </div>
       )}
       <main class="stage" aria-label={`Call in room ${model.room.value}`}>
@@ -126,6 +126,11 @@ export function Call({ session, statistics, media, onLeave }: CallProps) {
             {main.map(tile)}
             {place === 'grid' && self}
           </div>
+          {phase === 'joining' && (
+            <div class="alone" role="status">
+              <h2>{failure ? failure.message : `Joining ${model.room.value}…`}</h2>
+            </div>
+          )}
           {entries.length === 0 && phase === 'joined' && <Alone link={link} />}
         </div>
         {place === 'strip' && (

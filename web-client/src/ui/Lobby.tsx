@@ -2,7 +2,7 @@ import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { View } from '../../../src/signaling/messages.js';
 import type { LocalMedia } from '../session/LocalMedia.js';
-import { LocalMediaError, problemText } from '../session/LocalMedia.js';
+import { type DeviceProblem, describeProblems, LocalMediaError } from '../session/LocalMedia.js';
 import type { JoinOptions } from '../session/options.js';
 import { copyText } from './copyText.js';
 import { DeviceFields, RestorableField, UplinkField } from './fields.js';
@@ -44,18 +44,6 @@ function friendlyRoomName(): string {
   return `${pick()}-${pick()}-${Math.floor(Math.random() * 90 + 10)}`;
 }
 
-type Device = 'camera' | 'microphone';
-
-/** A browser that refuses the camera mostly refuses the microphone, too: one message for both. */
-function byProblem(problems: readonly { device: Device; error: LocalMediaError }[]) {
-  const [first, second] = problems;
-  if (first && second && first.error.problem === second.error.problem && first.error.problem !== 'failed') {
-    const devices = problems.map(({ device }) => device).sort();
-    return [{ devices, text: problemText(first.error.problem, devices) }];
-  }
-  return problems.map(({ device, error }) => ({ devices: [device], text: error.message }));
-}
-
 const VIEWS: { view: View; label: string }[] = [
   { view: 'restored', label: 'Restored' },
   { view: 'split', label: 'Split: original and restored' },
@@ -68,13 +56,13 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
   const uplinkBps = useSignal(initial.uplinkBps);
   const view = useSignal(initial.view);
   const restorable = useSignal(loadPreferences().restorable ?? true);
-  const problems = useSignal<{ device: Device; error: LocalMediaError }[]>([]);
+  const problems = useSignal<DeviceProblem[]>([]);
   /** Until the browser has said yes or no to both devices. */
   const asking = useSignal(true);
   const copied = useSignal<boolean | null>(null);
   const nameField = useRef<HTMLInputElement>(null);
 
-  const attempt = async (device: Device, start: () => Promise<unknown>) => {
+  const attempt = async (device: DeviceProblem['device'], start: () => Promise<unknown>) => {
     try {
       await start();
       problems.value = problems.value.filter((problem) => problem.device !== device);
@@ -124,7 +112,7 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
     });
   };
 
-  const retry = async (devices: readonly Device[]) => {
+  const retry = async (devices: readonly DeviceProblem['device'][]) => {
     // One after the other: browsers ask for one permission at a time.
     for (const device of devices) await (device === 'camera' ? startCamera() : startMicrophone());
   };
@@ -181,7 +169,7 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
               <MicrophoneMeter track={media.microphone.value} />
             </div>
           </section>
-          {byProblem(problems.value).map(({ devices, text }) => (
+          {describeProblems(problems.value).map(({ devices, text }) => (
             <p key={devices.join()} class="problem" role="alert">
               {text}{' '}
               <button type="button" class="link" onClick={() => void retry(devices)}>
@@ -238,7 +226,7 @@ export function Lobby({ initial, media, failure, onJoin }: LobbyProps) {
               </button>
             </span>
             <span class="hint" role="status">
-              {copied.value === null ? '' : copied.value ? 'Link copied' : link}
+              {copied.value === null ? null : copied.value ? 'Link copied' : link}
             </span>
           </label>
           <UplinkField

@@ -2,6 +2,7 @@
 import type { LocalMedia } from '../session/LocalMedia.js';
 import { formatBitrate } from '../session/options.js';
 import { planUplink } from '../session/uplinkPolicy.js';
+import { loadPreferences } from './preferences.js';
 
 const BUDGETS_BPS = [60_000, 80_000, 120_000, 180_000, 250_000, 400_000, 500_000];
 
@@ -73,10 +74,13 @@ function DeviceSelect({
   onChange: (deviceId: string) => void;
 }) {
   if (devices.length === 0) return null;
+  // What is off has no device of its own: the list then shows the one that would be taken.
+  const fallback = systemDefault ? '' : (devices[0]?.deviceId ?? '');
+  const shown = devices.some(({ deviceId }) => deviceId === value) ? value : fallback;
   return (
     <label class="field">
       <span>{label}</span>
-      <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+      <select value={shown} onChange={(event) => onChange(event.currentTarget.value)}>
         {systemDefault && <option value="">System default</option>}
         {devices.map((device, index) => (
           <option key={device.deviceId} value={device.deviceId}>
@@ -104,13 +108,13 @@ export function DeviceFields({ media, speakerId, onCamera, onMicrophone, onSpeak
       <DeviceSelect
         label="Camera"
         devices={cameras}
-        value={media.camera.value?.getSettings().deviceId ?? ''}
+        value={media.camera.value?.getSettings().deviceId ?? loadPreferences().cameraId ?? ''}
         onChange={onCamera}
       />
       <DeviceSelect
         label="Microphone"
         devices={microphones}
-        value={media.microphone.value?.getSettings().deviceId ?? ''}
+        value={media.microphone.value?.getSettings().deviceId ?? loadPreferences().microphoneId ?? ''}
         onChange={onMicrophone}
       />
       {canChooseSpeaker && (
