@@ -63,10 +63,10 @@ class Graph:
         """Height (2) or width (3) as an int64 vector of one."""
         return self.add("Slice", self.add("Shape", x), self.ints(axis), self.ints(axis + 1))
 
-    def resized(self, x, like, mode="linear"):
+    def resized(self, x, like):
         size = self.add("Concat", self.add("Slice", self.add("Shape", x), self.ints(0), self.ints(2)),
                         self.add("Slice", self.add("Shape", like), self.ints(2), self.ints(4)), axis=0)
-        return self.add("Resize", x, "", "", size, mode=mode, coordinate_transformation_mode="half_pixel")
+        return self.add("Resize", x, "", "", size, mode="linear", coordinate_transformation_mode="half_pixel")
 
     def channel(self, x, at):
         return self.add("Slice", x, self.ints(at), self.ints(at + 1), self.ints(1))

@@ -30,10 +30,6 @@ class Capture:
     shot: float = 0.0  # noise variance per code value of signal
     read: float = 0.0  # noise variance that is always there
 
-    @property
-    def clean(self):
-        return self == Capture(gain=self.gain)
-
 
 @dataclass(frozen=True)
 class Degradation:

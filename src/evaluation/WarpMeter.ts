@@ -22,7 +22,8 @@ export class WarpMeter {
   #previous: { reference: Uint8Array; methods: Uint8Array[] } | null = null;
   #failure: Error | null = null;
   #frames = 0;
-  #pairs = 0;
+  /** Sum of the pairs' shares of the picture where the flow holds: next to nothing across a cut. */
+  #weight = 0;
 
   constructor(methods: number) {
     this.#sums = Array.from({ length: methods }, () => 0);
@@ -58,15 +59,16 @@ export class WarpMeter {
     if ('failure' in response) {
       throw new VireoError('internal', `the warping error could not be measured: ${response.failure}`);
     }
-    response.errors.forEach((error, method) => {
-      this.#sums[method] = (this.#sums[method] ?? 0) + error;
+    const { errors, valid } = response;
+    errors.forEach((error, method) => {
+      this.#sums[method] = (this.#sums[method] ?? 0) + error * valid;
     });
-    this.#pairs += 1;
+    this.#weight += valid;
   }
 
   /** Per method, squared luma code values; null for a single frame. */
   get errors(): (number | null)[] {
-    return this.#sums.map((sum) => (this.#pairs === 0 ? null : sum / this.#pairs));
+    return this.#sums.map((sum) => (this.#weight === 0 ? null : sum / this.#weight));
   }
 
   async close(): Promise<void> {

@@ -8,7 +8,7 @@ import { VideoFileReader } from '../../src/restoration/VideoFileReader.js';
 
 const SIZE = { width: 320, height: 192 };
 const MARGIN = 16;
-/** Texture that drifts by a few pixels a row and column: edges everywhere, no repetition. */
+/** The texture's size: what a motion uncovers lies in the margin. */
 const WIDE = { width: SIZE.width + 2 * MARGIN, height: SIZE.height + 2 * MARGIN };
 
 let texture: Uint8Array;
