@@ -27,11 +27,15 @@ export function ensureChromium(say) {
   if (process.getuid?.() !== 0 || spawnSync('apt-get', ['--version']).status !== 0) return null;
   say('installing Chromium from Debian packages (apt-get install chromium)');
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  for (const args of [
-    ['update', '-q'],
-    ['install', '-y', '-q', '--no-install-recommends', 'chromium', 'fonts-dejavu-core'],
-  ]) {
-    if (spawnSync('apt-get', args, { stdio: ['ignore', 2, 2], env }).status !== 0) return null;
-  }
+  // Another apt-get on this machine is waited for, not collided with.
+  const run = (/** @type {string[]} */ ...args) =>
+    spawnSync('apt-get', ['-o', 'DPkg::Lock::Timeout=300', '-q', '-y', ...args], {
+      stdio: ['ignore', 2, 2],
+      env,
+    }).status === 0;
+  const install = () => run('install', '--no-install-recommends', 'chromium', 'fonts-dejavu-core');
+  if (!run('update')) return null;
+  // What an interrupted installation left half done stops every other one until it is mended.
+  if (!install() && !(run('--fix-broken', 'install') && install())) return null;
   return findChromium();
 }

@@ -3,7 +3,7 @@
 // and (with --test) what the tests need. Idempotent; quick when there is nothing to do.
 //
 //   node scripts/setup.mjs            what `npm start` needs
-//   node scripts/setup.mjs --test     and what `npm test` needs (Chromium, the mediasoup worker)
+//   node scripts/setup.mjs --test     and what `npm test` needs (Chromium, the mediasoup worker, PyTorch)
 //
 // It uses nothing but Node itself, because it runs before there is a node_modules.
 import { spawnSync } from 'node:child_process';
@@ -12,6 +12,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensureChromium } from './chromium.mjs';
+import { ensurePyTorch } from './pytorch.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const forTests = process.argv.includes('--test');
@@ -111,4 +112,6 @@ if (forTests) {
   const chromium = ensureChromium(say);
   if (!chromium) fail('no Chromium found and none could be installed; set VIREO_CHROMIUM to one');
   say(`Chromium: ${chromium}`);
+  const python = ensurePyTorch(say);
+  say(python ? `PyTorch: ${python}` : 'no PyTorch: the smoke test of the training is left out');
 }

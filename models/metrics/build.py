@@ -1,4 +1,4 @@
-"""Writes warp-error.onnx: how much a video flickers, as one graph without learned weights.
+"""Writes warp-error.onnx: how much a video flickers, and how true its motion is, as one graph without learned weights.
 
 Usage: build.py            (needs numpy and onnx)
 
@@ -8,10 +8,16 @@ after Bouguet 2000), clipped to a pixel and smoothed. Then the earlier picture o
 compared with its later one (E_warp, Lai et al. 2018), where the flow holds: where the reference itself, warped, comes within
 TRUSTED code values of the frame it should give. Elsewhere something was uncovered, or the flow is wrong.
 
+The same flow is found between the two frames of every method; how far it lies from the reference's is tOF (Chu et al.,
+"Learning Temporal Coherence via Self-Supervision for GAN-based Video Generation" (TecoGAN), 2020). They use Farneback's flow,
+so their numbers compare with one another, and these with one another.
+
 Inputs   ref_prev, ref_cur  uint8 [1, 1, h, w]   luma of two successive frames of the reference
          prev, cur          uint8 [n, 1, h, w]   luma of the same frames as n methods show them
+         moved_prev, moved  uint8 [m, 1, h, w]   the same for tOF; m may be 0, for flow takes long
 Outputs  error  float [n]              mean squared difference of luma code values where the flow holds
          valid  float []               share of the picture where it does
+         tof    float [m]              mean over the picture of |dx| + |dy| between a method's flow and the reference's, pixels
          flow   float [1, 2, h/2, w/2] x and y displacement into the earlier frame, pixels of half size
 """
 from pathlib import Path
@@ -114,9 +120,10 @@ def refine(g, prev, cur, flow):
 def build():
     g = Graph()
     u8, f32 = TensorProto.UINT8, TensorProto.FLOAT
-    full = {n: g.add("Cast", n, to=f32) for n in ("ref_prev", "ref_cur", "prev", "cur")}
+    full = {n: g.add("Cast", n, to=f32) for n in ("ref_prev", "ref_cur", "prev", "cur", "moved_prev", "moved")}
     pyramid = []
-    a, b = full["ref_prev"], full["ref_cur"]
+    # The reference first, then the methods: one batch, of which each picture is on its own.
+    a, b = (g.add("Concat", full[ref], full[own], axis=0) for ref, own in (("ref_prev", "moved_prev"), ("ref_cur", "moved")))
     for _ in range(LEVELS):
         a, b = g.half(a), g.half(b)
         pyramid.append((a, b))
@@ -129,7 +136,12 @@ def build():
             flow = g.add("Mul", g.resized(flow, cur), g.const(2.0))
         for _ in range(ITERATIONS):
             flow = refine(g, prev, cur, flow)
-    g.add("Identity", flow, out="flow")
+    everyone = flow
+    flow = g.add("Slice", everyone, g.ints(0), g.ints(1), g.ints(0), out="flow")
+    others = g.add("Slice", everyone, g.ints(1), g.ints(2**31 - 1), g.ints(0))
+    apart = g.add("Abs", g.add("Sub", others, flow))
+    # Both components, and pixels of full size: twice two times the mean over everything.
+    g.add("Mul", g.add("ReduceMean", apart, axes=[1, 2, 3], keepdims=0), g.const(4.0), out="tof")
     large = g.add("Mul", g.resized(flow, full["ref_cur"]), g.const(2.0))
     miss = g.add("Abs", g.add("Sub", g.warped(full["ref_prev"], large), full["ref_cur"]))
     holds = g.add("Cast", g.add("Less", g.box(miss, 3), g.const(TRUSTED)), to=f32)
@@ -144,8 +156,9 @@ def build():
     graph = helper.make_graph(
         g.nodes, "vireo-warp-error",
         [value("ref_prev", u8, 1, 1, "h", "w"), value("ref_cur", u8, 1, 1, "h", "w"),
-         value("prev", u8, "n", 1, "h", "w"), value("cur", u8, "n", 1, "h", "w")],
-        [value("error", f32, "n"), value("valid", f32), value("flow", f32, 1, 2, "h/2", "w/2")], g.weights)
+         value("prev", u8, "n", 1, "h", "w"), value("cur", u8, "n", 1, "h", "w"),
+         value("moved_prev", u8, "m", 1, "h", "w"), value("moved", u8, "m", 1, "h", "w")],
+        [value("error", f32, "n"), value("valid", f32), value("tof", f32, "m"), value("flow", f32, 1, 2, "h/2", "w/2")], g.weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], producer_name="vireo")
     model.ir_version = 8
     onnx.checker.check_model(model)

@@ -44,8 +44,8 @@ class Clips:
             at = [len(low) // 3, len(low) * 2 // 3]
             x = torch.from_numpy(np.stack([low[t] for t in at]).astype(np.float32))[:, None]
             if scale > 1:
-                x = F.conv2d(models.fold_cells(x, 1), models.bicubic_weight(1, scale))
-                x = F.pixel_shuffle(x, scale)
+                x = F.conv2d(models.folded(x, 2), models.bicubic_weight(scale).float())
+                x = F.pixel_shuffle(x, 2 * scale)
             high = torch.from_numpy(np.stack([high[t] for t in at]).astype(np.float32))[:, None]
             self.errors[key] = float(((x[..., :high.shape[2], :high.shape[3]] - high) ** 2).mean())
         return self.errors[key]
@@ -87,17 +87,51 @@ class Clips:
         return (1.0 if point["codec"] == "vp8" else 0.7) * (1.6 if point["kbps"] < thin else 1.0)
 
 
+class Damage:
+    """What the network loses of a walk. Runs of macroblocks, which a decoder conceals with the picture before; at full
+    size also single pixels at random, the inpainting problem of the InstantViR paper."""
+
+    def __init__(self, kind="none", share=0.0):
+        self.kind, self.share = kind, share
+
+    @staticmethod
+    def draw(rng, scale):
+        kind = rng.random()
+        if scale == 1 and kind < 0.25:
+            return Damage("pixels", rng.uniform(0.2, 0.7))
+        return Damage("blocks", rng.uniform(0.1, 0.6)) if kind < (0.4 if scale == 1 else 0.06) else Damage()
+
+    def apply(self, low, before, rng):
+        """(low as received, mask): `before` is the picture that went before the first."""
+        mask = np.zeros(low.shape, np.uint8)
+        if self.kind == "none":
+            return low, mask
+        low = low.copy()
+        for t in range(len(low)):
+            if self.kind == "pixels":
+                mask[t] = rng.random(low.shape[1:]) < self.share
+            elif rng.random() < self.share:
+                rows, cols = -(-low.shape[1] // 16), -(-low.shape[2] // 16)
+                lost = np.zeros(rows * cols, bool)
+                first = int(rng.integers(0, rows * cols))
+                lost[first:first + int(rng.integers(1, max(2, rows * cols // 3)))] = True
+                mask[t] = np.kron(lost.reshape(rows, cols), np.ones((16, 16), bool))[:low.shape[1], :low.shape[2]]
+            low[t] = np.where(mask[t], low[t - 1] if t else before, low[t])
+        return low, mask
+
+
 class Slot:
-    """One place in the batch: walks along a clip for up to 24 frames, then jumps to another."""
+    """One place in the batch: walks along a clip for up to 24 frames, then jumps to another. The grid's cells are
+    aligned to the picture as they are in use."""
 
     def __init__(self, clips, scale, length, patch):
         self.clips, self.scale, self.length, self.patch = clips, scale, length, patch
-        # Cells of the context branch are aligned to the picture as they are in use.
         self.grid = 2 * models.CELL // scale
         self.left = 0
 
     def next(self):
-        """(low [T,p,p], high [T,P,P], fresh, error): fresh says that the state must be reset; error as in pick."""
+        """(low [T,p,p], high [T,P,P], fresh, error, mask [T,p,p]): fresh says that the state must be reset; error as in
+        pick; mask is 1 where pixels are lost."""
         rng, s, p = self.clips.rng, self.scale, self.patch // self.scale
         fresh = self.left <= 0 or self.at + self.length > self.lr.shape[0]
         if fresh:
@@ -109,14 +143,18 @@ class Slot:
             self.y = int(rng.integers(0, (h - p) // self.grid + 1)) * self.grid
             self.x = int(rng.integers(0, (w - p) // self.grid + 1)) * self.grid
             self.turn = rng.integers(0, 2, 3)
+            self.damage = Damage.draw(rng, s)
         self.left -= 1
         t = slice(self.at, self.at + self.length)
         low = self.lr[t, self.y:self.y + p, self.x:self.x + p]
         if self.capture is not None:
             low = self.blurred(t)
         high = self.hr[t, self.y * s:self.y * s + self.patch, self.x * s:self.x * s + self.patch]
+        low, mask = self.damage.apply(low, self.lr[max(0, self.at - 1), self.y:self.y + p, self.x:self.x + p], rng)
         self.at += self.length
-        return self.flip(low), self.flip(degrade.darker(high, self.light)), fresh, self.error
+        # What was lost is far more than what coding leaves of a picture: such crops are weighed by their own error.
+        error = None if mask.any() else self.error
+        return self.flip(low), self.flip(degrade.darker(high, self.light)), fresh, error, self.flip(mask)
 
     def blurred(self, t):
         """The crop of an uncoded original, blurred with what lies around it."""

@@ -1,4 +1,5 @@
-"""What a call does to a picture before the restorer sees it: camera, scaler, encoder, frame rate.
+"""What a call does to a picture before the restorer sees it: camera, scaler, encoder, frame rate, network, and the
+relay that scales what it decoded to the input of the network's variant.
 
 A `Degradation` is drawn from a seed and applied to the I420 frames of a segment. Capture happens at the
 original's size; what is learned is to undo it, so the target stays the original (only darker, when the light was low:
@@ -11,12 +12,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import packets
 import video
 
 SCALERS = ["bicubic", "bicubic", "area", "area", "lanczos", "bilinear"]
 # Nominal kbit/s at 320x180, 640x360 and 1280x720; other sizes get the same bits a pixel.
 AREA = {4: 320 * 180, 2: 640 * 360, 1: 1280 * 720}
 RATES = {4: (45, 260), 2: (90, 560), 1: (260, 1500)}
+# Short sides that browsers send of a 720-line picture, by the variant that restores them; other pictures in proportion.
+RUNGS = {4: (90, 120, 144, 180, 240), 2: (270, 288, 360, 480), 1: (540, 576, 720)}
+FEWEST_LINES = 48  # nobody sends less
+SMALLEST = 256  # short side of an original that training takes
+# What a camera of another shape shows of a wide picture, width / height; the upright ones not of photographs.
+SHAPES = (4 / 3, 4 / 3, 1, 3 / 4, 9 / 16)
+LONGEST_WALK = 24  # frames that training goes along a segment at once
 
 
 @dataclass(frozen=True)
@@ -33,12 +42,19 @@ class Capture:
 
 @dataclass(frozen=True)
 class Degradation:
-    scale: int  # original lines / sent lines
+    scale: int  # original lines / lines of the network's input
     codec: str  # vp8, vp9, h264, av1, or none
-    kbps: float  # at the sent size; 0 with none
+    kbps: float  # nominal, see AREA; 0 with none
     scaler: str
     stride: int = 1  # 2: every other frame was dropped before the encoder
     capture: Capture = Capture()
+    sent: int = 0  # rung: short side as it is sent of a 720-line original; 0: the network's input itself
+    then: int = 0  # rung that the sender changes to; 0: it stays
+    switch: float = 0.0  # when it does, as a share of the frames
+    aspect: float = 0.0  # width / height that the original is cropped to; 0: it is not
+    shift: float = 0.5  # where the crop lies
+    frames: int = 0  # of the segment; 0: all
+    loss: packets.Loss | None = None  # with h264 only
 
     def meta(self):
         return asdict(self)
@@ -74,7 +90,34 @@ def draw(rng, scale, codec=None, rate=None, capture=False):
                        draw_capture(rng) if capture else Capture())
 
 
-def plan(rng):
+def draw_rate(rng, scale, rung):
+    """Nominal kbit/s for a rung, evenly in the logarithm. Smaller pictures need more bits a pixel."""
+    fewer = (nominal_area(scale, rung) / AREA[scale]) ** 0.75
+    low, high = (v * fewer for v in RATES[scale])
+    return math.exp(rng.uniform(math.log(max(40, low)), math.log(high)))
+
+
+def draw_rung(rng, scale, w, h, crops=(), lossy=False):
+    """A degradation at one of the sizes that browsers send; half of those without loss change to the next one."""
+    aspect = rng.choice(crops) if crops and rng.random() < 0.6 else 0.0
+    shape = Degradation(scale, "none", 0, "", aspect=aspect, shift=rng.uniform(0.2, 0.8))
+    if min(cropped_box(w, h, shape)[2:]) < SMALLEST:
+        shape = Degradation(scale, "none", 0, "")
+    lines = min(cropped_box(w, h, shape)[2:])
+    rungs = [r for r in RUNGS[scale] if r * lines >= 720 * FEWEST_LINES]
+    # Concealment is the same at all sizes; most losses are learned where nothing else was done to the mask.
+    sent = 720 // scale if lossy and rng.random() < 0.6 else rng.choice(rungs)
+    near = [r for r in rungs if r != sent and abs(rungs.index(r) - rungs.index(sent)) == 1]
+    changes = not lossy and near and rng.random() < 0.5
+    return Degradation(
+        scale, "h264" if lossy else rng.choice(["vp8", "vp8", "vp9", "h264", "av1"]), draw_rate(rng, scale, sent),
+        rng.choice(SCALERS), 2 if rng.random() < 0.15 else 1,
+        draw_capture(rng) if scale > 1 and rng.random() < 0.15 else Capture(),
+        sent, rng.choice(near) if changes else 0, rng.uniform(0.3, 0.75) if changes else 0.0,
+        shape.aspect, shape.shift, LONGEST_WALK if scale == 1 else 0, packets.draw(rng) if lossy else None)
+
+
+def plan_base(rng, w, h, still):
     """The degradations of one segment: VP8's whole range, a sample of the other codecs, faults of cameras."""
     return [
         *(draw(rng, 4, "vp8", rate) for rate in (60, 95, 150, 250)),
@@ -85,6 +128,21 @@ def plan(rng):
         draw(rng, 2, capture=True), draw(rng, 2, "none"),
         draw(rng, 1), draw(rng, 1, capture=True),
     ]
+
+
+def plan_rungs(rng, w, h, still):
+    """Other sizes than the network's own, changes between them, other shapes of picture, losses. At full size, where
+    points are large, one of the two."""
+    crops = [a for a in SHAPES if w > 1.5 * h and (a >= 1 or not still)]
+    return [
+        draw_rung(rng, 4, w, h), draw_rung(rng, 4, w, h, crops), draw_rung(rng, 4, w, h, lossy=True),
+        draw_rung(rng, 2, w, h, crops), draw_rung(rng, 2, w, h, lossy=True),
+        draw_rung(rng, 1, w, h, lossy=rng.random() < 0.5),
+    ]
+
+
+# In the order they came to be: a segment that has the first ones is given the others.
+PLANS = {"base": plan_base, "rungs": plan_rungs}
 
 
 def disk(radius):
@@ -157,13 +215,76 @@ def every(raw, w, h, stride):
     return np.frombuffer(raw, np.uint8).reshape(-1, w * h * 3 // 2)[::stride].tobytes()
 
 
+def even(size):
+    return round(size / 2) * 2
+
+
+def cropped_box(w, h, d):
+    """(x, y, width, height) of what the camera shows of the original; sizes are multiples of 16."""
+    if not d.aspect:
+        return 0, 0, w, h
+    cw, ch = min(w, round(h * d.aspect / 16) * 16), min(h, round(w / d.aspect / 16) * 16)
+    return even((w - cw) * d.shift), even((h - ch) * d.shift), cw, ch
+
+
+def cropped(raw, w, h, box):
+    x, y, cw, ch = box
+    if (cw, ch) == (w, h):
+        return raw
+    luma, chroma = video.split_planes(raw, w, h)
+    luma = luma[:, y:y + ch, x:x + cw].reshape(len(luma), -1)
+    chroma = chroma[:, :, y // 2:(y + ch) // 2, x // 2:(x + cw) // 2].reshape(len(luma), -1)
+    return np.concatenate([luma, chroma], 1).tobytes()
+
+
+def sent_size(w, h, scale, rung):
+    return (even(w * rung / 720), even(h * rung / 720)) if rung else (w // scale, h // scale)
+
+
+def nominal_area(scale, rung):
+    return rung * rung * 16 / 9 if rung else AREA[scale]
+
+
+def runs(d, frames):
+    """[(rung, first frame, end)] of what is sent: streams of their own, each begins with a key frame."""
+    if not d.then:
+        return [(d.sent, 0, frames)]
+    at = max(1, min(frames - 1, round(frames * d.switch)))
+    return [(d.sent, 0, at), (d.then, at, frames)]
+
+
+def scaled_mask(lost, w, h):
+    """A pixel of the network's input is lost when any that it lies on is."""
+    if lost.shape[1:] == (h, w):
+        return lost
+    out = np.zeros((len(lost), h, w), bool)
+    for t in np.flatnonzero(lost.any((1, 2))):
+        out[t] = F.adaptive_max_pool2d(torch.from_numpy(lost[t].astype(np.float32))[None], (h, w))[0].numpy() > 0
+    return out
+
+
+def through_call(raw, w, h, rung, fps, d, kbps, seed):
+    """What the relay makes of I420 frames that are sent at a rung: (I420 at the network's input size, bool mask
+    or None, kbit/s)."""
+    sw, sh = sent_size(w, h, d.scale, rung)
+    iw, ih = w // d.scale, h // d.scale
+    lost, real = None, 0.0
+    if (sw, sh) != (w, h):
+        raw = video.scale_i420(raw, w, h, sw, sh, d.scaler)
+    if d.loss:
+        raw, lost, real = packets.through_loss(raw, sw, sh, fps, kbps, d.loss, seed)
+        lost = scaled_mask(lost, iw, ih)
+    elif d.codec != "none":
+        raw, real = video.through_codec(raw, sw, sh, fps, d.codec, kbps)
+    if (sw, sh) != (iw, ih):
+        raw = video.scale_i420(raw, sw, sh, iw, ih, "bicubic")
+    return raw, lost, real
+
+
 def degrade(raw, w, h, fps, d, seed):
-    """(I420 at the sent size, real kbit/s). Of `stride` frames one is left."""
-    lw, lh = w // d.scale, h // d.scale
-    low = captured(every(raw, w, h, d.stride), w, h, d.capture, seed)
-    if d.scale > 1:
-        low = video.scale_i420(low, w, h, lw, lh, d.scaler)
-    if d.codec == "none":
-        return low, 0.0
-    kbps = max(8.0, d.kbps * lw * lh / AREA[d.scale])
-    return video.through_codec(low, lw, lh, fps / d.stride, d.codec, kbps)
+    """(I420 at the network's input size, bool [n,h,w] of its lost pixels or None, real kbit/s). Of `stride` frames one
+    is left."""
+    box = cropped_box(w, h, d)
+    w, h = box[2:]
+    raw = cropped(raw, *_size(raw, box), box)
+    return raw

@@ -1,7 +1,9 @@
-"""Quick evaluation of an exported package on the test clips: PSNR-Y and SSIM-Y against bilinear and bicubic.
+"""Evaluation of an exported package on the test clips: PSNR-Y and SSIM-Y against bilinear and bicubic, and against
+the same network in floating point.
 
-Usage: evaluate.py --data DIR --package models/swift [--frames 60] [--every 4] [--clips A,B] [--codec vp8] [--cache DIR]
-Writes evaluation.json into the package (or --out). The clips are degraded once and kept in the cache.
+Usage: evaluate.py --data DIR --package models/swift [--sr CKPT] [--same CKPT] [--frames 60] [--every 4] [--clips A,B]
+Writes evaluation.json into the package (or --out). The clips are degraded once and kept in the cache. With checkpoints,
+the network without rounding is run on the first --float-frames of each clip, and the difference noted.
 """
 import argparse
 import json
@@ -13,6 +15,8 @@ import onnxruntime
 import torch
 import torch.nn.functional as F
 
+import degrade
+import export
 import model as models
 import video
 
@@ -25,12 +29,21 @@ CLIPS = {
     "mps-gesture.mp4": (1280, 720),
     "sam2-04_coffee.mp4": (1280, 720),
 }
-POINTS = {4: [60, 120, 240], 2: [120, 250, 500]}
+# (scale, codec, kbit/s, sigma of a Gaussian blur, share of pixels lost)
+POINTS = [
+    *((4, "vp8", kbps, 0, 0) for kbps in (60, 120, 240)),
+    *((2, "vp8", kbps, 0, 0) for kbps in (120, 250, 500)),
+    *((1, "vp8", kbps, 0, 0) for kbps in (250, 500)),
+    (1, "none", 0, 2, 0),
+    (1, "none", 0, 0, 0.5),
+    (1, "none", 0, 0, 0),
+]
 
 
-def degraded(args, clip, scale, kbps):
-    """(reference luma, low luma, low chroma, real kbit/s), cached."""
-    cached = args.cache / "evaluation" / f"{Path(clip).stem}-x{scale}-{args.codec}-{kbps}-{args.frames}.npz"
+def degraded(args, clip, scale, codec, kbps, blur, lost):
+    """(reference luma, low luma, low chroma, mask or None, real kbit/s), cached."""
+    name = f"{Path(clip).stem}-x{scale}-{codec}-{kbps}" + (f"-blur{blur}" if blur else "")
+    cached = args.cache / "evaluation" / f"{name}-{args.frames}.npz"
     w, h = CLIPS[clip]
     source = args.cache / "evaluation" / f"{Path(clip).stem}-{args.frames}.npy"
     if not cached.exists():
@@ -42,12 +55,25 @@ def degraded(args, clip, scale, kbps):
         raw = video.read_i420(args.data / "eval" / clip, w, h, ",".join(vf), 0, args.frames)
         np.save(source, video.split_planes(raw, w, h)[0])
         # The box filter, as libyuv in a browser and `vireo evaluate` do.
-        low = video.scale_i420(raw, w, h, w // scale, h // scale, "area")
-        low, real = video.through_codec(low, w // scale, h // scale, fps / 2 if fps > 40 else fps, args.codec, kbps)
+        low = video.scale_i420(raw, w, h, w // scale, h // scale, "area") if scale > 1 else raw
+        real = 0.0
+        if codec != "none":
+            low, real = video.through_codec(low, w // scale, h // scale, fps / 2 if fps > 40 else fps, codec, kbps)
         luma, chroma = video.split_planes(low, w // scale, h // scale)
+        if blur:
+            luma = np.concatenate([gaussian(luma[t:t + 8], blur) for t in range(0, len(luma), 8)])
         np.savez(cached, luma=luma, chroma=chroma, real=real)
     d = np.load(cached)
-    return np.load(source, mmap_mode="r"), d["luma"], d["chroma"], float(d["real"])
+    luma, mask = d["luma"], None
+    if lost:
+        mask = (np.random.default_rng(1).random(luma.shape) < lost).astype(np.uint8) * 255
+        luma = np.where(mask > 0, 16, luma).astype(np.uint8)
+    return np.load(source, mmap_mode="r"), luma, d["chroma"], mask, float(d["real"])
+
+
+def gaussian(luma, sigma):
+    x = torch.from_numpy(luma.astype(np.float32))[:, None]
+    return degrade.blurred(x, degrade.Capture(gaussian=sigma), 1.0)[:, 0].round().clamp(0, 255).byte().numpy()
 
 
 def session(path, threads):
@@ -57,16 +83,37 @@ def session(path, threads):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def restore(run, variant, luma, chroma):
+def restore(run, variant, luma, chroma, mask):
     """Yields the restored luma frame by frame, carrying the state."""
     h, w = luma.shape[1:]
     size = {d: int(eval(d, {}, {"h": h, "w": w})) for s in variant["state"] for d in s["shape"] if isinstance(d, str)}
     state = {s["input"]: np.zeros([size.get(d, d) for d in s["shape"]], s["dtype"]) for s in variant["state"]}
     names = [variant["lumaOut"]] + [s["output"] for s in variant["state"]]
-    for y, c in zip(luma, chroma):
-        out = run.run(names, {variant["luma"]: y[None, None], variant["chroma"]: c[None], **state})
+    whole = {variant["strength"]: np.ones(1, np.float32)} if "strength" in variant else {}
+    none = np.zeros((h, w), np.uint8)
+    for t, (y, c) in enumerate(zip(luma, chroma)):
+        lost = {variant["mask"]: (none if mask is None else mask[t])[None, None]} if "mask" in variant else {}
+        out = run.run(names, {variant["luma"]: y[None, None], variant["chroma"]: c[None], **whole, **lost, **state})
         state = {s["input"]: o for s, o in zip(variant["state"], out[1:])}
         yield out[0][0, 0]
+
+
+@torch.no_grad()
+def unrounded(net, scale, luma, mask):
+    """The network in floating point."""
+    prev = state = None
+    net.quantised = False
+    for t, y in enumerate(luma):
+        y = torch.from_numpy(y.astype(np.float32))[None, None]
+        lost = torch.zeros_like(y) if mask is None else torch.from_numpy(mask[t].astype(np.float32) / 255)[None, None]
+        if mask is not None:
+            y = models.filled(y, lost)
+        if state is None:
+            prev, state = net.fresh(y, scale)
+        detail, state = net.step(y, prev, lost, state, scale)
+        base = F.pixel_unshuffle(torch.from_numpy(enlarge(y[0, 0].numpy(), scale, "bicubic"))[None, None], models.CELL)
+        prev = y
+        yield F.pixel_shuffle(base + detail, models.CELL)[0, 0].round().clamp(0, 255).numpy()
 
 
 def psnr(a, b):
@@ -89,11 +136,12 @@ def ssim(a, b):
 
 def enlarge(y, scale, method):
     x = torch.from_numpy(y.astype(np.float32))[None, None]
+    if scale == 1:
+        return y.astype(np.float32)
     if method == "bilinear":
         x = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
     else:
-        x = F.conv2d(models.fold_cells(x, 1), models.bicubic_weight(1, scale))
-        x = F.pixel_shuffle(x, scale)
+        x = F.pixel_shuffle(F.conv2d(models.folded(x, 2), models.bicubic_weight(scale).float()), 2 * scale)
     return x[0, 0].round().clamp(0, 255).numpy()
 
 
@@ -102,15 +150,9 @@ def judged(pictures, high, every):
     return np.mean([(psnr(p, high[t]), ssim(p, high[t])) for t, p in enumerate(pictures) if t % every == 0], 0).tolist()
 
 
-def plain(args, clip, scale, kbps, high, luma):
-    """The scores of plain enlarging, cached: they cost more than the model's."""
-    name = f"plain-{Path(clip).stem}-x{scale}-{args.codec}-{kbps}-{args.frames}-{args.every}.json"
-    path = args.cache / "evaluation" / name
+def remembered(path, make):
     if not path.exists():
-        some = range(0, len(luma), args.every)
-        path.write_text(json.dumps({m: np.mean([(psnr(e, high[t]), ssim(e, high[t])) for t in some
-                                                for e in [enlarge(luma[t], scale, m)]], 0).tolist()
-                                    for m in ("bilinear", "bicubic")}))
+        path.write_text(json.dumps(make()))
     return json.loads(path.read_text())
 
 
@@ -120,8 +162,10 @@ def main():
     parser.add_argument("--package", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--every", type=int, default=4, help="judge every n-th frame")
-    parser.add_argument("--codec", choices=["vp8", "h264"], default="vp8")
-    parser.add_argument("--scales", default="4,2")
+    parser.add_argument("--scales", default="4,2,1")
+    parser.add_argument("--sr", type=Path)
+    parser.add_argument("--same", type=Path)
+    parser.add_argument("--float-frames", type=int, default=12)
     parser.add_argument("--clips", default=",".join(CLIPS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path)
@@ -130,43 +174,58 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     manifest = json.loads((args.package / "manifest.json").read_text())
-    rows = []
-    for scale in (int(s) for s in args.scales.split(",")):
-        rates = POINTS[scale]
-        variant = next(v for v in manifest["variants"] if v["scale"] == scale)
-        run = session(args.package / variant["file"], args.threads)
+    name, rows, runs, lag = manifest["name"], [], {}, {}
+    nets = {scale: export.load(name, path) for scale, path in ((4, args.sr), (2, args.sr), (1, args.same)) if path}
+    for point in POINTS:
+        scale, codec, kbps, blur, lost = point
+        task = "sr" if scale > 1 else "inpaint" if lost else "deblur"
+        variant = next((v for v in manifest["variants"] if v["scale"] == scale and v["task"] == task), None)
+        if variant is None or str(scale) not in args.scales.split(","):
+            continue
+        if variant["file"] not in runs:
+            runs[variant["file"]] = session(args.package / variant["file"], args.threads)
         for clip in args.clips.split(","):
-            for kbps in rates:
-                high, luma, chroma, real = degraded(args, clip, scale, kbps)
-                scores = plain(args, clip, scale, kbps, high, luma)
-                known = args.cache / "evaluation" / (
-                    f"{variant['sha256'][:16]}-{Path(clip).stem}-{args.codec}-{kbps}-{args.frames}-{args.every}.json")
-                if not known.exists():
-                    known.write_text(json.dumps(judged(restore(run, variant, luma, chroma), high, args.every)))
-                scores[manifest["name"]] = json.loads(known.read_text())
-                for method, (p, q) in scores.items():
-                    rows.append({"clip": clip, "codec": args.codec, "uplinkHeight": 720 // scale,
-                                 "bitrate": kbps * 1000, "realBitrate": round(real * 1000), "method": method,
-                                 "psnrY": round(float(p), 3), "ssimY": round(float(q), 4), "warpError": None})
-                print(f"{720 // scale}p {kbps}k ({real:.0f}) {clip:34}", "  ".join(
-                    f"{r['method']} {r['psnrY']:.2f}/{r['ssimY']:.4f}" for r in rows[-3:]), flush=True)
+            high, luma, chroma, mask, real = degraded(args, clip, *point)
+            key = "-".join(map(str, (Path(clip).stem, f"x{scale}", codec, kbps, blur, lost, args.frames, args.every)))
+            cache = args.cache / "evaluation"
+            scores = remembered(cache / f"plain-{key}.json", lambda: {
+                m: judged((enlarge(y, scale, m) for y in luma), high, args.every) for m in ("bilinear", "bicubic")})
+            scores[name] = remembered(cache / f"{variant['sha256'][:16]}-{key}.json", lambda: judged(
+                restore(runs[variant["file"]], variant, luma, chroma, mask), high, args.every))
+            if scale in nets:
+                some = slice(0, args.float_frames)
+                lag.setdefault(point, []).append(
+                    judged(unrounded(nets[scale], scale, luma[some], mask), high, 2)[0]
+                    - judged(restore(runs[variant["file"]], variant, luma[some], chroma, mask), high, 2)[0])
+            how = codec + (f", blur {blur}" if blur else "") + (f", {lost:.0%} lost" if lost else "")
+            for method, (p, q) in scores.items():
+                rows.append({"clip": clip, "codec": how, "uplinkHeight": 720 // scale,
+                             "bitrate": kbps * 1000, "realBitrate": round(real * 1000), "method": method,
+                             "psnrY": round(float(p), 3), "ssimY": round(float(q), 4), "warpError": None})
+            print(f"{720 // scale}p {how} {kbps}k ({real:.0f}) {clip:34}", "  ".join(
+                f"{r['method']} {r['psnrY']:.2f}/{r['ssimY']:.4f}" for r in rows[-3:]), flush=True)
     summary = []
     for key in dict.fromkeys((r["method"], r["codec"], r["uplinkHeight"], r["bitrate"]) for r in rows):
         of = [r for r in rows if (r["method"], r["codec"], r["uplinkHeight"], r["bitrate"]) == key]
         summary.append({"method": key[0], "codec": key[1], "uplinkHeight": key[2], "bitrate": key[3],
                         "psnrY": round(float(np.mean([r["psnrY"] for r in of])), 3),
                         "ssimY": round(float(np.mean([r["ssimY"] for r in of])), 4), "warpError": None})
-    for height in sorted({s["uplinkHeight"] for s in summary}):
-        for rate in sorted({s["bitrate"] for s in summary if s["uplinkHeight"] == height}):
-            print(f"{height}p {rate // 1000}k:", "  ".join(f"{s['method']} {s['psnrY']:.2f}/{s['ssimY']:.4f}" for s in summary
-                                                        if (s["uplinkHeight"], s["bitrate"]) == (height, rate)))
+    for s in summary:
+        plain = next(o for o in summary if o["method"] == "bicubic" and all(
+            o[k] == s[k] for k in ("codec", "uplinkHeight", "bitrate")))
+        if s["method"] == name:
+            print(f"{s['uplinkHeight']}p {s['codec']} {s['bitrate'] // 1000}k: {s['psnrY'] - plain['psnrY']:+.2f} dB, "
+                  f"SSIM {s['ssimY'] - plain['ssimY']:+.4f}")
+    rounding = [{"scale": p[0], "codec": p[1], "bitrate": p[2] * 1000, "blur": p[3], "lost": p[4],
+                 "floatMinusInt8": round(float(np.mean(v)), 3)} for p, v in lag.items()]
+    print("float minus int8, dB:", [r["floatMinusInt8"] for r in rounding])
     worse = [r for r in rows if r["method"] == manifest["name"] and any(
-        o["method"] == "bilinear" and all(o[k] == r[k] for k in ("clip", "uplinkHeight", "bitrate"))
-        and o["psnrY"] > r["psnrY"] for o in rows)]
-    print("worse than bilinear:", [(r["clip"], r["uplinkHeight"], r["bitrate"]) for r in worse] or "none")
+        o["method"] == "bilinear" and all(o[k] == r[k] for k in ("clip", "codec", "uplinkHeight", "bitrate"))
+        and (o["psnrY"] > r["psnrY"] or o["ssimY"] > r["ssimY"]) for o in rows)]
+    print("worse than bilinear in PSNR or SSIM:", [(r["clip"], r["codec"], r["uplinkHeight"], r["bitrate"]) for r in worse] or "none")
     out = args.out or args.package / "evaluation.json"
     out.write_text(json.dumps({"model": manifest["name"], "version": manifest["version"], "frames": args.frames,
-                               "every": args.every, "rows": rows, "summary": summary}, indent=1) + "\n")
+                               "every": args.every, "rounding": rounding, "rows": rows, "summary": summary}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,29 +1,34 @@
-"""The causal recurrent luma network, in PyTorch: trained here, written to ONNX by export.py.
+"""The causal recurrent restorer, in PyTorch: trained here, written to ONNX by export.py.
 
-Everything runs on one grid whatever the input's size: a cell gives CELL x CELL output pixels and holds the input
-pixels that belong to them, one at x4 and 2x2 at x2. In between, two convolutions on cells of twice the size see wide at
-a quarter of the cost.
+One grid whatever the input's size: a fine cell gives CELL x CELL output pixels. Most of the work is done on cells of
+twice the size, which see wide at a quarter of the cost. Memory is carried in two ways: a gated hidden state, and keys and
+values of the frame before, which every cell attends to within its window (a reference picture can enter the same cache).
+
+Everything is made for 8-bit integers: activations live on a fixed grid of 1/16 (unsigned 0..255/16 after a ReLU, signed
+-128/16..127/16 else), weights on 127 levels a channel. Seven bits and not eight: without VNNI, x86 adds two products
+in 16 bits, and 2 * 255 * 63 still fits. `quantised` switches the rounding on; floats in between stay the same network.
 """
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-CELL = 4  # output pixels a cell, each way
-DETAIL = 8.0  # code values that one unit of the last layer stands for
+CELL = 4  # output pixels a fine cell, each way
+STEP = 1 / 16  # of all activations: exact in bfloat16; finer ones leave strong edges no room
+LEVELS = 63  # of weights, each way
+DETAIL = 0.75  # code values a step of what is added to the fixed enlarging
+OUT = 8.0  # code values that one unit of the last layer stands for
 SKIP = 4.0  # likewise for the linear path
+WINDOW = 8  # cells of the coarse grid, each way, that attend to each other
 NOISE = 9.0  # variance below which a direction of the input is not amplified further
+FOLD = {4: 2, 2: 2, 1: 4}  # input pixels a cell of the head's grid: the coarse one at x4, else the fine one
+REACH = 2  # pixels that the first layer looks at on each side of a fine cell of one pixel
 
 CONFIGS = {
-    # name: channels of the trunk, of the hidden state, and of the context branch
-    "swift": {"channels": 24, "hidden": 16, "context": 32},
-    "swift-lite": {"channels": 16, "hidden": 8, "context": 24},
+    # name: channels of the fine grid, of the coarse grid; residual blocks on it; hidden state; keys and values (0: none)
+    "swift": {"fine": 32, "coarse": 48, "blocks": 2, "hidden": 24, "keys": 16, "values": 32},
+    "swift-lite": {"fine": 16, "coarse": 32, "blocks": 1, "hidden": 16, "keys": 0, "values": 0},
+    "clear": {"fine": 48, "coarse": 96, "blocks": 5, "hidden": 48, "keys": 16, "values": 48},
 }
-
-
-def pointwise(cin, cout):
-    """A 1x1 convolution. Dilation changes nothing but PyTorch's choice of kernel: single-threaded and
-    undilated it takes a plain matrix product, ten times slower where no fast BLAS is installed."""
-    return nn.Conv2d(cin, cout, 1, dilation=2)
 
 
 def cubic(t, a=-0.5):
@@ -36,119 +41,272 @@ def cubic(t, a=-0.5):
     return 0.0
 
 
-def reach(fold):
-    """Cells that the first layer looks at on each side: two pixels at least, as bicubic needs."""
-    return 2 if fold == 1 else 1
-
-
-def bicubic_matrix(fold, scale):
-    """1-D weights [fold * scale outputs, cells seen * fold inputs]."""
-    rows, seen = [], 2 * reach(fold) + 1
+def bicubic_weight(scale, fold=2):
+    """Bicubic enlarging as a 3x3 convolution over folded cells: [(fold * scale)^2, fold^2, 3, 3], float64."""
+    rows = []
     for out in range(fold * scale):
         pos = (out + 0.5) / scale - 0.5
-        row = [cubic(i - reach(fold) * fold - pos) for i in range(seen * fold)]
+        row = [cubic(i - fold - pos) for i in range(3 * fold)]
         rows.append([v / sum(row) for v in row])
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def bicubic_weight(fold, scale):
-    """The upsampling as a convolution over folded cells: [(fold*scale)^2, fold^2, k, k]."""
-    m = bicubic_matrix(fold, scale).view(fold * scale, 2 * reach(fold) + 1, fold)
-    # out (oy, ox), kernel tap (ky, kx), folded pixel (fy, fx)
+    m = torch.tensor(rows, dtype=torch.float64).view(fold * scale, 3, fold)
+    # output (oy, ox), kernel tap (ky, kx), folded pixel (fy, fx)
     w = torch.einsum("akb,cld->acbdkl", m, m)
-    k, n = w.shape[4], fold * scale
-    return w.reshape(n * n, fold * fold, k, k).float()
+    return w.reshape((fold * scale) ** 2, fold * fold, 3, 3)
 
 
-def fold_cells(x, fold):
-    """[B,1,h,w] -> [B, fold^2, h/fold + 2 * reach, w/fold + 2 * reach], with replicated cells around."""
-    x = F.pad(x, (fold * reach(fold),) * 4, mode="replicate")
-    return F.pixel_unshuffle(x, fold) if fold > 1 else x
+def levels(weight):
+    """Weights as whole numbers of up to +-LEVELS, and each output channel's step."""
+    step = weight.flatten(1).abs().amax(1).clamp(min=1e-8).view(-1, 1, 1, 1) / LEVELS
+    return (weight / step).round(), step
+
+
+def summing(exact):
+    """Whole numbers near `exact` whose sums over the last axis are right: a filter rounded like this
+    answers a flat picture as it should, however bright it is. The taps that rounding moved most the other way take a
+    step back each."""
+    whole = exact.round()
+    error = exact - whole
+    lack = error.sum(-1, keepdim=True).round()
+    order = (-error * lack.sign()).argsort(-1).argsort(-1)
+    return (whole + lack.sign() * (order < lack.abs())).clamp(-LEVELS, LEVELS)
+
+
+def through(rounded, value):
+    """`rounded` forwards, the gradient of `value` backwards."""
+    return value + (rounded - value).detach()
+
+
+class Conv(nn.Module):
+    """A convolution whose weights can be rounded to levels."""
+
+    def __init__(self, cin, cout, k=1, gain=1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(cout, cin, k, k))
+        self.bias = nn.Parameter(torch.zeros(cout))
+        nn.init.kaiming_normal_(self.weight)
+        self.weight.data *= gain
+
+    def forward(self, x, quantised):
+        pad = self.weight.shape[2] // 2
+        if not quantised:
+            return F.conv2d(x, self.weight, self.bias, padding=pad)
+        whole, step = levels(self.weight)
+        # Whole numbers are exact in bfloat16; the step is applied to what comes out.
+        y = F.conv2d(x, through(whole, self.weight / step), padding=pad)
+        return y * step.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+
+
+def positive(x, quantised):
+    """ReLU onto the grid 0..255."""
+    if quantised:
+        x = through(x.div(STEP).round() * STEP, x)
+    return x.clamp(0, 255 * STEP)
+
+
+def signed(x, quantised):
+    """Onto the grid -128..127."""
+    if quantised:
+        x = through(x.div(STEP).round() * STEP, x)
+    return x.clamp(-128 * STEP, 127 * STEP)
+
+
+class Attention(nn.Module):
+    """Each coarse cell asks its window of the cached frames; a learned token takes those that find nothing."""
+
+    def __init__(self, channels, keys, values):
+        super().__init__()
+        self.keys, self.values = keys, values
+        self.project = Conv(channels, 2 * keys + values)
+        self.merge = Conv(values, channels, gain=0.3)
+        self.place = nn.Parameter(torch.zeros(WINDOW**2, WINDOW**2))
+        self.none = nn.Parameter(torch.zeros(1))
+
+    @staticmethod
+    def windows(x):
+        """[B,C,H,W] -> [B * windows, WINDOW^2, C], padded with zeros."""
+        b, c, h, w = x.shape
+        x = F.pad(x, (0, -w % WINDOW, 0, -h % WINDOW))
+        x = x.view(b, c, x.shape[2] // WINDOW, WINDOW, x.shape[3] // WINDOW, WINDOW)
+        return x.permute(0, 2, 4, 3, 5, 1).reshape(-1, WINDOW**2, c)
+
+    @staticmethod
+    def unwindows(x, b, h, w):
+        hw, ww = -(-h // WINDOW), -(-w // WINDOW)
+        x = x.view(b, hw, ww, WINDOW, WINDOW, -1).permute(0, 5, 1, 3, 2, 4)
+        return x.reshape(b, -1, hw * WINDOW, ww * WINDOW)[:, :, :h, :w]
+
+    def forward(self, x, cache, quantised):
+        """(what it adds to x, the new cache): the cache is [B, keys + values, H, W] of the frame before."""
+        b, _, h, w = x.shape
+        mixed = signed(self.project(x, quantised), quantised).float()
+        ask, keep = mixed.split([self.keys, self.keys + self.values], 1)
+        old = self.windows(cache)
+        score = self.windows(ask) @ old[..., :self.keys].transpose(1, 2) * (64 / self.keys) + self.place
+        # The empty token: a value of zero, and a score of its own.
+        weight = torch.softmax(torch.cat([score, self.none.expand(*score.shape[:2], 1)], 2), 2)
+        found = self.unwindows(weight[..., :-1] @ old[..., self.keys:], b, h, w)
+        return signed(self.merge(signed(found, quantised), quantised), quantised), keep
 
 
 class Restorer(nn.Module):
-    """One step: (luma 0..255, previous luma, hidden) -> (output cells, hidden)."""
+    """One step: (luma, previous luma, mask, state) -> (output cells, state)."""
 
-    def __init__(self, channels, hidden, context, scales=(4, 2)):
+    def __init__(self, fine, coarse, blocks, hidden, keys, values, scales=(4, 2)):
         super().__init__()
-        self.hidden = hidden
-        self.heads, self.tails, self.skips = nn.ModuleDict(), nn.ModuleDict(), nn.ParameterDict()
-        for scale in scales:
-            key, fold = str(scale), CELL // scale
-            pixels, k = fold * fold, 2 * reach(fold) + 1
-            self.heads[key] = nn.Conv2d(2 * pixels, channels, k)
-            for name, inputs in (("pair", 2 * pixels * k * k), ("alone", pixels * k * k)):
-                self.register_buffer(f"{name}{scale}", torch.eye(inputs))
-            self.tails[key] = pointwise(channels, CELL * CELL)
-            nn.init.zeros_(self.tails[key].bias)
-            self.tails[key].weight.data *= 0.1
-            self.skips[key] = nn.Parameter(torch.zeros(CELL * CELL, pixels, k, k))
-            self.register_buffer(f"bicubic{scale}", bicubic_weight(fold, scale), persistent=False)
-        # Pixels come in with replicated borders; the hidden state is read where it was written.
-        self.recall = nn.Conv2d(hidden, channels, 1, dilation=2, bias=False)
-        self.context = nn.ModuleDict({
-            "before": nn.Conv2d(channels, channels, 3, padding=1),
-            "down": nn.Conv2d(channels, context, 2, stride=2),
-            "first": nn.Conv2d(context, context, 3, padding=1),
-            "second": nn.Conv2d(context, context, 3, padding=1),
-            "up": pointwise(context, channels),
-            "merge": nn.Conv2d(channels, channels, 3, padding=1),
-        })
-        for name in ("before", "second", "up", "merge"):
-            self.context[name].weight.data *= 0.3
+        self.fine, self.coarse, self.hidden, self.keys, self.values = fine, coarse, hidden, keys, values
+        self.scales, self.quantised = tuple(scales), False
+        self.heads, self.masks, self.biases = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
+        self.tails, self.skips = nn.ModuleDict(), nn.ParameterDict()
+        for scale in self.scales:
+            key, (fold, k) = str(scale), seen(scale)
+            inputs = 2 * fold * fold * k * k
+            self.heads[key] = nn.Parameter(torch.randn(fine, inputs) * (2 / inputs) ** 0.5)
+            self.masks[key] = nn.Parameter(torch.zeros(fine, fold * fold, k, k))
+            self.biases[key] = nn.Parameter(torch.zeros(fine))
+            self.skips[key] = nn.Parameter(torch.zeros(CELL * CELL, inputs))
+            self.register_buffer(f"white{scale}", torch.eye(inputs))
+            self.tails[key] = Conv(fine, CELL * CELL, gain=0.1)
+            if scale > 1:
+                exact = bicubic_weight(scale) * LEVELS
+                self.register_buffer(f"bicubic{scale}", (summing(exact.flatten(1)).view_as(exact) / LEVELS).float(),
+                                     persistent=False)
+        self.before = Conv(fine, fine, 3, gain=0.3)
+        self.down = Conv(4 * fine, coarse)
+        self.recall = Conv(hidden, coarse, gain=0.5)
+        self.blocks = nn.ModuleList(nn.ModuleList([Conv(coarse, coarse, 3), Conv(coarse, coarse, 3, gain=0.3)])
+                                    for _ in range(blocks))
+        self.attention = Attention(coarse, keys, values) if keys else None
         # A gated memory: where nothing changes, old content is kept and averaged.
-        self.gate = pointwise(channels, hidden)
-        self.content = pointwise(channels, hidden)
-
-    def bicubic(self, cur, scale):
-        return F.conv2d(cur, getattr(self, f"bicubic{scale}"))
+        self.gate = Conv(coarse, hidden, gain=0.3)
+        self.content = Conv(coarse, hidden, gain=0.5)
+        self.up = Conv(coarse, 4 * fine, gain=0.5)
+        self.merge = Conv(fine, fine, 3, gain=0.3)
 
     def whiten(self, samples, scale):
-        """Sets the input transforms from sample cells [N, 2 * pixels, k, k] (frame, predecessor; minus 128).
+        """Sets the input transform from sample neighbourhoods [N, 2 * pixels] (frame, predecessor; minus 128).
 
         Neighbouring pixels are nearly equal, so gradient descent on raw ones crawls. What is trained
-        sees decorrelated inputs instead; being linear, that folds into the convolutions.
+        sees decorrelated inputs instead; being linear, that folds into the convolution.
         """
-        for name, part in (("pair", samples), ("alone", samples[:, : samples.shape[1] // 2])):
-            rows = part.flatten(1).double()
-            values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
-            white = vectors @ torch.diag((values.clamp(min=0) + NOISE).rsqrt()) @ vectors.T
-            getattr(self, f"{name}{scale}").copy_(white)
+        rows = samples.double()
+        values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+        white = vectors @ torch.diag((values.clamp(min=0) + NOISE).rsqrt()) @ vectors.T
+        getattr(self, f"white{scale}").copy_(white)
 
-    def head(self, scale):
-        """Weight and bias of the first convolution for code values as they are."""
-        conv = self.heads[str(scale)]
-        weight = (conv.weight.flatten(1) @ getattr(self, f"pair{scale}")).view_as(conv.weight)
-        return weight, conv.bias - 128 * weight.sum((1, 2, 3))
+    def raw(self, weight, scale):
+        """Trained weights for code values minus 128, [outputs, 2 * fold^2, k, k]."""
+        fold, k = seen(scale)
+        return (weight @ getattr(self, f"white{scale}")).view(-1, 2 * fold * fold, k, k)
+
+    def head_levels(self, scale):
+        """Whole weights of the first convolution and their steps; frame, predecessor and mask share a step for each output."""
+        weight, lost = self.raw(self.heads[str(scale)], scale), self.masks[str(scale)]
+        step = torch.cat([weight, lost], 1).flatten(1).abs().amax(1).clamp(min=1e-8).view(-1, 1, 1, 1) / LEVELS
+        whole = summing((weight / step).view(len(weight), 2, -1)).view_as(weight)
+        return torch.cat([whole, (lost / step).round()], 1), step
 
     def skip(self, scale):
-        """The linear path: bicubic plus a learned correction that leaves flat areas alone."""
-        extra = self.skips[str(scale)]
-        extra = (extra.flatten(1) @ getattr(self, f"alone{scale}")).view_as(extra) * SKIP
-        return getattr(self, f"bicubic{scale}") + extra - extra.mean((1, 2, 3), keepdim=True)
+        """The linear path's weights, in code values: flat and still areas are left alone."""
+        weight = self.raw(self.skips[str(scale)], scale) * SKIP
+        return weight - weight.mean((1, 2, 3), keepdim=True)
 
-    def step(self, luma, prev, hidden, scale):
-        fold = CELL // scale
-        cur = fold_cells(luma, fold)
+    def skip_levels(self, scale):
+        weight = self.skip(scale)
+        step = weight.flatten(1).abs().amax(1).clamp(min=1e-8).view(-1, 1, 1, 1) / LEVELS
+        return summing((weight / step).flatten(1)).view_as(weight), step
+
+    def head(self, cur, old, mask, scale):
+        """(first features, the linear path's detail), both on the fine grid."""
+        fold, k = seen(scale)
+        around = REACH if fold == 1 else fold
+        weight = torch.cat([self.raw(self.heads[str(scale)], scale), self.masks[str(scale)]], 1)
+        skip = self.skip(scale)
+        if self.quantised:
+            whole, step = self.head_levels(scale)
+            weight = through(whole * step, weight)
+            whole, step = self.skip_levels(scale)
+            skip = through(whole * step, skip)
+        cells = [folded(v, fold, around) for v in (cur - 128, old - 128, mask * 127)]
+        first = F.conv2d(torch.cat(cells, 1), weight, self.biases[str(scale)])
+        return first, F.conv2d(torch.cat(cells[:2], 1), skip)
+
+    def base(self, luma, scale):
+        """The fixed enlarging that the detail is added to, in fine cells."""
+        if scale == 1:
+            return F.pixel_unshuffle(luma, CELL)
+        cells = F.conv2d(folded(luma, 2), getattr(self, f"bicubic{scale}"))
+        return F.pixel_unshuffle(F.pixel_shuffle(cells, 8), CELL) if scale == 4 else cells
+
+    def step(self, luma, prev, mask, state, scale):
+        """luma and prev [B,1,h,w] in code values, mask likewise, 1 where pixels are lost."""
+        q, (hidden, cache) = self.quantised, state
         # A fresh state is all zeros, and no decoded luma is: then the frame is its own predecessor.
-        old = fold_cells(torch.where(prev == 0, luma, prev), fold)
-        x = F.conv2d(torch.cat([cur, old], 1), *self.head(scale))
-        x = F.relu(x + self.recall(hidden))
-        part = self.context
-        x = F.relu(x + part["before"](x))
-        c = F.relu(part["down"](x))
-        c = F.relu(c + part["second"](F.relu(part["first"](c))))
-        x = F.relu(x + F.interpolate(part["up"](c), scale_factor=2.0, mode="nearest"))
-        x = F.relu(x + part["merge"](x))
-        gate = torch.sigmoid(self.gate(x))
-        hidden = hidden + gate * (torch.tanh(self.content(x)) - hidden)
-        return F.conv2d(cur, self.skip(scale)) + self.tails[str(scale)](x) * DETAIL, hidden
+        old = torch.where(prev == 0, luma, prev)
+        # In full precision: neighbouring code values nearly cancel.
+        with torch.autocast("cpu", enabled=False):
+            first, linear = self.head(luma, old, mask, scale)
+        first = positive(first, q)
+        first = positive(first + signed(self.before(first, q), q), q)
+        wide = F.pixel_unshuffle(first, 2)
+        x = signed(self.down(wide, q), q) + signed(self.recall(signed(hidden, q), q), q)
+        x = positive(x, q)
+        for i, (one, two) in enumerate(self.blocks):
+            x = positive(x + signed(two(positive(one(x, q), q), q), q), q)
+            if i == 0 and self.attention is not None:
+                found, cache = self.attention(x, cache, q)
+                x = positive(x + found, q)
+        gate = torch.sigmoid(4 * signed(self.gate(x, q), q).float())
+        content = signed(self.content(x, q), q).float()
+        hidden = hidden + gate * (content - hidden)
+        wide = positive(signed(self.up(x, q), q) + wide, q)
+        x = F.pixel_shuffle(wide, 2)
+        x = positive(x + signed(self.merge(x, q), q), q)
+        detail = on_steps(self.tails[str(scale)](x, q).float() * OUT, q) + on_steps(linear, q)
+        return detail.clamp(-128 * DETAIL, 127 * DETAIL), (hidden, cache)
 
     def fresh(self, luma, scale):
-        """The state at a reset."""
+        """(previous luma, state) at a reset."""
         b, _, h, w = luma.shape
-        fold = CELL // scale
-        return torch.zeros_like(luma), luma.new_zeros(b, self.hidden, h // fold, w // fold)
+        by = 8 // scale
+        grid = (h // by, w // by)
+        return torch.zeros_like(luma), (luma.new_zeros(b, self.hidden, *grid),
+                                        luma.new_zeros(b, self.keys + self.values, *grid))
+
+
+def seen(scale):
+    """(pixels a cell each way, kernel size in cells) of the first layer: at x4 a fine cell is one pixel."""
+    return (1, 2 * REACH + 1) if scale == 4 else (FOLD[scale], 3)
+
+
+def on_steps(detail, quantised):
+    """Code values onto the grid that the graph adds to the fixed enlarging."""
+    return through(detail.div(DETAIL).round().clamp(-128, 127) * DETAIL, detail) if quantised else detail
+
+
+def folded(x, fold, around=None):
+    """[B,1,h,w] -> [B, fold^2, …, …] with `around` replicated pixels (one cell, unless told) on each side."""
+    x = F.pad(x, (around or fold,) * 4, mode="replicate")
+    return F.pixel_unshuffle(x, fold) if fold > 1 else x
+
+
+def filled(luma, mask):
+    """Lost pixels (mask 1) from the nearest known ones, coarse to fine: what inpainting starts from."""
+    known = 1 - mask
+    near = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]).view(1, 1, 3, 3) / 16
+    total, weight = luma * known, known
+    pyramid = [(F.conv2d(F.pad(total, (1,) * 4), near), F.conv2d(F.pad(weight, (1,) * 4), near))]
+    for _ in range(5):
+        total, weight = F.avg_pool2d(total, 2, ceil_mode=True), F.avg_pool2d(weight, 2, ceil_mode=True)
+        pyramid.append((total, weight))
+    value = None
+    for total, weight in reversed(pyramid):
+        here = total / weight.clamp(min=1e-6)
+        if value is None:
+            value = torch.where(weight > 0, here, torch.full_like(here, 128.0))
+        else:
+            above = F.interpolate(value, scale_factor=2.0, mode="nearest")[..., :here.shape[2], :here.shape[3]]
+            value = torch.where(weight > 0, here, above)
+    return torch.where(mask > 0, value.round().clamp(0, 255), luma)
 
 
 def make(name, scales=(4, 2)):

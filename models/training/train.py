@@ -3,8 +3,11 @@
 Usage: train.py --model swift --minutes 60 [--scales 4,2] [--cache DIR] [--run NAME] [--resume | --init CKPT]
        train.py --smoke            (under two minutes, synthetic data; fails if the loss does not fall)
 
-The loss is the squared error relative to what bicubic leaves on the whole picture: every clip's decibels count
-alike, and within a clip the errors that make them. A logged 0.9 means 0.46 dB. The learning rate follows the wall clock (cosine over --minutes), since the machine may be shared.
+The loss is the squared error relative to what the plain enlarging leaves on the whole picture: every clip's decibels
+count alike, and within a clip the errors that make them. A logged 0.9 means 0.46 dB. A part of it is the change of the error
+from frame to frame, which the eye sees as flicker. The learning rate follows the wall clock (cosine over
+--minutes), since the machine may be shared. After --float of the time weights and activations are rounded
+as in the exported integers.
 """
 import argparse
 import copy
@@ -23,9 +26,7 @@ import dataset
 import model as models
 
 
-def squared(pred, target):
-    """Mean squared error of each sample, in code values."""
-    return ((pred - target) ** 2).flatten(1).mean(1)
+FLICKER = 0.1  # weight of the error's change from frame to frame
 
 
 class Batch:
@@ -37,76 +38,84 @@ class Batch:
 
     def next(self, net):
         chunks = [slot.next() for slot in self.slots]
-        low = torch.from_numpy(np.stack([c[0] for c in chunks])).float()
-        high = torch.from_numpy(np.stack([c[1] for c in chunks])).float()
+        low, high, mask = (torch.from_numpy(np.stack([c[i] for c in chunks])).float() for i in (0, 1, 4))
         if self.state is None:
             self.state = net.fresh(low[:, :1], self.scale)
         keep = torch.tensor([0.0 if c[2] else 1.0 for c in chunks]).view(-1, 1, 1, 1)
-        self.state = tuple(s.detach() * keep for s in self.state)
+        prev, state = self.state
+        self.state = (prev * keep, tuple(s.detach() * keep for s in state))
         errors = [c[3] for c in chunks]
-        return low, high, torch.tensor([math.nan if e is None else e for e in errors])
+        return low, high, mask, torch.tensor([math.nan if e is None else e for e in errors])
 
     def loss(self, net):
-        low, high, error = self.next(net)
-        prev, hidden = self.state
-        ours, plain = [], []
+        low, high, mask, error = self.next(net)
+        prev, state = self.state
+        ours, plain, flicker, before = [], [], [], None
         for t in range(low.shape[1]):
-            luma = low[:, t:t + 1]
-            out, hidden = net.step(luma, prev, hidden, self.scale)
-            with torch.no_grad():
-                base = net.bicubic(models.fold_cells(luma, models.CELL // self.scale), self.scale)
+            luma, lost = low[:, t:t + 1], mask[:, t:t + 1]
+            if self.scale == 1:
+                luma = models.filled(luma, lost)
+            with torch.autocast("cpu", torch.bfloat16):
+                detail, state = net.step(luma, prev, lost, state, self.scale)
             target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
-            patch = squared(base, target)
+            target = target - net.base(luma, self.scale)
+            patch = (target**2).flatten(1).mean(1)
             weight = 1 / (torch.where(error.isnan(), patch, error) + 1)
-            ours.append((squared(out, target) * weight).mean())
+            wrong = detail - target
+            ours.append(((wrong**2).flatten(1).mean(1) * weight).mean())
             plain.append((patch * weight).mean())
-            prev = luma
-        self.state = (prev, hidden)
-        return sum(ours) / len(ours), float(sum(plain) / len(plain))
+            if before is not None:
+                flicker.append((((wrong - before) ** 2).flatten(1).mean(1) * weight).mean())
+            prev, before = luma, wrong
+        self.state = (prev, state)
+        loss = sum(ours) / len(ours)
+        return loss, float(sum(plain) / len(plain)), loss + FLICKER * sum(flicker) / max(1, len(flicker))
 
     def gradients(self, net):
         """Loss, bicubic's, and gradients, returned and not accumulated: each batch runs on a thread of its own."""
-        loss, plain = self.loss(net)
-        return (loss.item(), plain), torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+        loss, plain, objective = self.loss(net)
+        return (loss.item(), plain), torch.autograd.grad(objective, list(net.parameters()), allow_unused=True)
 
 
 @torch.no_grad()
 def input_cells(clips, scale, count=150):
     """Random neighbourhoods of cells from frames and their predecessors, for Restorer.whiten."""
-    slot, rows, fold = dataset.Slot(clips, scale, 2, 64), [], models.CELL // scale
-    k = 2 * models.reach(fold) + 1
+    slot, rows, (fold, k) = dataset.Slot(clips, scale, 2, 64), [], models.seen(scale)
+    around = models.REACH if fold == 1 else fold
     for _ in range(count):
         slot.left = 0
         low = torch.from_numpy(slot.next()[0]).float()[:, None] - 128
-        cells = torch.cat([models.fold_cells(low[1:], fold), models.fold_cells(low[:1], fold)], 1)
-        rows.append(F.unfold(cells, k)[0].T.reshape(-1, cells.shape[1], k, k))
+        cells = torch.cat([models.folded(v, fold, around) for v in (low[1:], low[:1])], 1)
+        rows.append(F.unfold(cells, k)[0].T)
     return torch.cat(rows)
 
 
 @torch.no_grad()
 def validate(net, clips_index, scales, frames=10):
-    """Mean PSNR gain over bicubic on fixed crops of the held-out training clips."""
+    """Mean PSNR gain over the plain enlarging on fixed crops of the held-out training clips."""
     gains = {}
     for scale in scales:
         clips, rows = dataset.Clips(clips_index, 7), []
         for m in clips_index:
-            for point in [q for q in m["lr"] if q["scale"] == scale and q["codec"] == "vp8" and q["stride"] == 1][:4:2]:
+            points = [q for q in m["lr"] if q["scale"] == scale and q["stride"] == 1 and
+                      (scale == 1 or q["codec"] == "vp8")]
+            for point in points[:4:2]:
                 hr, lr = clips.array(m["dir"] / "hr.npy")[point["first"]:], clips.array(m["dir"] / point["file"])
                 p = min(80 * 4 // scale, *(v // 16 * 16 for v in lr.shape[1:]))
                 y, x = ((v - p) // 2 // 8 * 8 for v in lr.shape[1:])
-                prev = hidden = None
+                prev = state = None
                 for t in range(min(frames, len(lr))):
                     luma = torch.from_numpy(lr[t, y:y + p, x:x + p].astype(np.float32))[None, None]
-                    if hidden is None:
-                        prev, hidden = net.fresh(luma, scale)
-                    out, hidden = net.step(luma, prev, hidden, scale)
-                    base = net.bicubic(models.fold_cells(luma, models.CELL // scale), scale)
-                    prev = luma
+                    if state is None:
+                        prev, state = net.fresh(luma, scale)
+                    with torch.autocast("cpu", torch.bfloat16):
+                        detail, state = net.step(luma, prev, torch.zeros_like(luma), state, scale)
+                    prev, base = luma, net.base(luma, scale)
                     if t < 3:
                         continue
                     high = hr[t, y * scale:(y + p) * scale, x * scale:(x + p) * scale].astype(np.float32)
                     high = F.pixel_unshuffle(torch.from_numpy(high)[None, None], models.CELL)
-                    mse = [float(((v - high) ** 2).mean()) for v in (base, out)]
+                    mse = [float(((v - high) ** 2).mean()) for v in (base, base + detail)]
                     rows.append(10 * math.log10(mse[0] / mse[1]))
         gains[scale] = round(float(np.mean(rows)), 3)
     return gains
@@ -128,6 +137,7 @@ def train(args, clips, check):
     elif not args.resume:
         for scale in scales:
             net.whiten(input_cells(clips, scale), scale)
+    net.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(net)
     optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, betas=(0.9, 0.99))
     run = args.cache / "runs" / args.run
@@ -141,8 +151,9 @@ def train(args, clips, check):
         step, before = saved["step"], saved["seconds"]
     print(json.dumps({"model": args.model, "scales": scales, "weights": sum(p.numel() for p in net.parameters()),
                       "minutes": args.minutes, "batch": args.batch, "length": args.length, "patch": args.patch,
-                      "lr": args.lr, "seed": args.seed, "from": step}), flush=True)
-    batches = [Batch(clips, s, args.batch, args.length, args.patch) for s in scales for _ in range(max(1, args.threads // len(scales)))]
+                      "lr": args.lr, "float": args.float, "seed": args.seed, "from": step}), flush=True)
+    batches = [Batch(clips, s, args.batch, args.length, args.patch) for s in scales
+               for _ in range(max(1, args.threads // len(scales)))]
     pool = ThreadPoolExecutor(len(batches))
     start = saved_at = checked_at = time.time()
     while True:
@@ -151,6 +162,7 @@ def train(args, clips, check):
         if done >= 1:
             break
         rate = args.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+        net.quantised = ema.quantised = done >= args.float
         for group in optimizer.param_groups:
             group["lr"] = rate
         # One thread a batch instead of threads inside each operation: on a shared machine those
@@ -197,12 +209,13 @@ def main():
     parser.add_argument("--scales", default="4,2")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, default=0, help="stop after so many steps instead")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--length", type=int, default=5)
-    parser.add_argument("--patch", type=int, default=192, help="HR pixels")
+    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--length", type=int, default=3)
+    parser.add_argument("--patch", type=int, default=160, help="HR pixels, a multiple of 16")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2, help="batches at once, one thread each")
+    parser.add_argument("--float", type=float, default=0.6, help="share of the time before rounding begins")
     parser.add_argument("--log", type=int, default=50)
     parser.add_argument("--check-minutes", type=float, default=8)
     parser.add_argument("--cache", type=Path,

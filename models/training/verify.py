@@ -1,6 +1,7 @@
-"""Checks an exported package against PyTorch: onnxruntime-node must give the same picture within 1.
+"""Checks an exported package against PyTorch's rounded network: onnxruntime-node must give the same picture, but for
+ties that the two round differently.
 
-Usage: verify.py --package models/swift --checkpoint CKPT   (run from the repository root)
+Usage: verify.py --package models/swift --sr CKPT [--same CKPT] [--repository DIR]
 """
 import argparse
 import json
@@ -15,7 +16,8 @@ import torch.nn.functional as F
 import export
 import model as models
 
-SIZES = {4: [(180, 320), (320, 180), (180, 240), (90, 122)], 2: [(360, 640), (640, 360), (360, 480), (180, 324)]}
+SIZES = {4: [(180, 320), (320, 180), (180, 240), (90, 122)], 2: [(360, 640), (640, 360), (360, 480), (180, 324)],
+         1: [(720, 1280), (360, 488)]}
 FRAMES = 4
 
 
@@ -29,17 +31,24 @@ def clip(h, w, rng):
     return out
 
 
-def reference(net, luma, chroma, scale):
-    outs, prev, hidden = [], None, None
-    for y in luma:
-        y = torch.from_numpy(y.astype(np.float32))[None, None]
-        if hidden is None:
-            prev, hidden = net.fresh(y, scale)
-        out, hidden = net.step(y, prev, hidden, scale)
-        outs.append(F.pixel_shuffle(out, models.CELL).round().clamp(0, 255).byte().numpy().ravel())
+def reference(net, luma, chroma, mask, scale):
+    outs, prev, state = [], None, None
+    for y, lost in zip(luma, mask):
+        y, lost = (torch.from_numpy(v.astype(np.float32))[None, None] for v in (y, lost))
+        lost = lost / 255
+        if scale == 1:
+            y = models.filled(y, lost)
+        if state is None:
+            prev, state = net.fresh(y, scale)
+        detail, state = net.step(y, prev, lost, state, scale)
+        outs.append(F.pixel_shuffle(net.base(y, scale).round() + detail, models.CELL).round().clamp(0, 255).byte().numpy().ravel())
         prev = y
-    c = F.pad(torch.from_numpy(chroma.astype(np.float32))[:, None], (2,) * 4, mode="replicate")
-    c = F.pixel_shuffle(F.conv2d(c, export.upsample_kernel(scale)), scale)
+    c = torch.from_numpy(chroma.astype(np.float32))[:, None]
+    if scale > 1:
+        c = F.pixel_shuffle(F.conv2d(models.folded(c, 2), models.bicubic_weight(scale).float()), 2 * scale)
+    else:
+        lost = -F.max_pool2d(-lost, 2)
+        c = models.filled(c, lost.expand(2, -1, -1, -1))
     return np.concatenate(outs), c.round().clamp(0, 255).byte().numpy().ravel()
 
 
@@ -47,7 +56,8 @@ def reference(net, luma, chroma, scale):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--package", type=Path, required=True)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--sr", type=Path, required=True)
+    parser.add_argument("--same", type=Path)
     parser.add_argument("--repository", type=Path, default=Path("."), help="where node_modules is")
     args = parser.parse_args()
     manifest = json.loads((args.package / "manifest.json").read_text())
@@ -55,13 +65,15 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         jobs = []
         for scale, sizes in SIZES.items():
-            net = models.make(manifest["name"])
-            net.load_state_dict(torch.load(args.checkpoint, map_location="cpu")["ema"], strict=False)
+            if scale == 1 and args.same is None:
+                continue
+            net = export.load(manifest["name"], args.same if scale == 1 else args.sr)
             for h, w in sizes:
                 luma, chroma = clip(h, w, rng), rng.integers(16, 241, (2, h // 2, w // 2)).astype(np.uint8)
-                y, c = reference(net, luma, chroma, scale)
+                mask = np.kron(rng.random((1, h // 2, w // 2)) < (0.2 if scale == 1 else 0), np.ones((FRAMES, 2, 2))).astype(np.uint8) * 255
+                y, c = reference(net, luma, chroma, mask, scale)
                 name = f"{tmp}/{scale}-{h}-{w}"
-                for part, data in (("luma", luma), ("chroma", chroma), ("lumaOut", y), ("chromaOut", c)):
+                for part, data in (("luma", luma), ("chroma", chroma), ("mask", mask), ("lumaOut", y), ("chromaOut", c)):
                     Path(f"{name}.{part}").write_bytes(data.tobytes())
                 jobs.append({"scale": scale, "h": h, "w": w, "frames": FRAMES, "name": name})
         script = Path(__file__).with_name("verify-node.mjs")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 FFMPEG = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-threads", "1"]
+WITH_INPUT = [c for c in FFMPEG if c != "-nostdin"]  # for frames or a stream through a pipe
 
 
 def probe(path):
@@ -42,9 +43,14 @@ def read_i420(path, w, h, vf, start, count):
 
 def scale_i420(raw, w, h, w2, h2, flags):
     """Scale I420 frames with swscale, each plane on its own grid (as libyuv does in a browser)."""
-    cmd = FFMPEG + ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{w}x{h}", "-i", "-",
-                    "-vf", f"scale={w2}:{h2}:flags={flags}", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]
-    return subprocess.run([c for c in cmd if c != "-nostdin"], input=raw, check=True, capture_output=True).stdout
+    cmd = WITH_INPUT + ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{w}x{h}", "-i", "-",
+                        "-vf", f"scale={w2}:{h2}:flags={flags}", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]
+    return subprocess.run(cmd, input=raw, check=True, capture_output=True).stdout
+
+
+def i420_input(w, h, fps):
+    """Arguments that read raw frames from the pipe."""
+    return ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{w}x{h}", "-r", f"{fps:.4f}", "-i", "-"]
 
 
 def encoder_args(codec, kbps):
@@ -74,9 +80,7 @@ def through_codec(raw, w, h, fps, codec, kbps):
     with tempfile.TemporaryDirectory() as tmp:
         coded = Path(tmp) / "coded.mkv"
         subprocess.run(
-            [c for c in FFMPEG if c != "-nostdin"] +
-            ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{w}x{h}", "-r", f"{fps:.4f}", "-i", "-"] +
-            encoder_args(codec, kbps) + ["-threads", "1", str(coded)],
+            WITH_INPUT + i420_input(w, h, fps) + encoder_args(codec, kbps) + ["-threads", "1", str(coded)],
             input=raw, check=True, capture_output=True)
         n = len(raw) // (w * h * 3 // 2)
         real = coded.stat().st_size * 8 * fps / max(n, 1) / 1000

@@ -8,7 +8,7 @@ import { VireoError } from '../errors.js';
 import { type BenchResult, PipelineBench } from '../evaluation/benchPipeline.js';
 import { syntheticClipGraph } from '../evaluation/syntheticClip.js';
 import { PROVIDERS, type ProviderFlag } from '../restoration/chooseModel.js';
-import { type Fit, fitPicture } from '../restoration/fit.js';
+import { type Fit, fitPicture, type Task } from '../restoration/fit.js';
 import { createInferenceDevice } from '../restoration/InferenceDevice.js';
 import { ModelPackages } from '../restoration/ModelPackages.js';
 import type { InferenceDevice, ModelPackage } from '../restoration/types.js';
@@ -45,6 +45,9 @@ export interface BenchReport {
   } & BenchResult)[];
 }
 
+/** What a call's pictures can be restored for, by their size. */
+const TASKS: readonly Task[] = ['sr', 'deblur'];
+
 export function benchCommand(): Command {
   return new Command('bench')
     .description('time the stages of restoration on this machine: tracks per device, added latency')
@@ -72,17 +75,20 @@ export async function bench(flags: BenchFlags): Promise<BenchReport> {
     const jobs: { clip: string; model: ModelPackage; fit: Fit }[] = [];
     for (const clip of clips) {
       const { width, height } = await sizeOf(clip);
-      for (const model of ladder) {
-        const fit = fitPicture(model.manifest, width, height);
+      for (const [step, model] of ladder.entries()) {
+        const fit = fitPicture(model.manifest, width, height, { tasks: TASKS });
         if (fit.fits) jobs.push({ clip, model, fit });
-        else if (flags.input !== undefined)
+        else if (flags.input !== undefined && step === 0)
           throw new VireoError('unsupported', `--input ${clip}: ${fit.detail}`);
       }
     }
     device = await createInferenceDevice({
       provider: flags.provider,
       threads: flags.threads,
-      packages: ladder,
+      packages: ladder.map((model) => {
+        const variants = model.manifest.variants.filter(({ task }) => TASKS.includes(task));
+        return { ...model, manifest: { ...model.manifest, variants } };
+      }),
       warmUpSizes: jobs.map(({ fit }) => ({
         scale: fit.variant.scale,
         width: fit.inputWidth,

@@ -121,6 +121,7 @@ async function checkCodecs({ restoration }: Config): Promise<Finding[]> {
 async function checkModels({ restoration }: Config): Promise<Finding[]> {
   if (!restoration.enabled) return [ok('models', 'restoration is off (restoration.enabled: false)')];
   const { ModelPackages } = await import('../restoration/ModelPackages.js');
+  const { takesSameSize } = await import('../restoration/fit.js');
   const packages = ModelPackages.create(restoration.modelDirs);
   const findings: Finding[] = [];
   const names = new Set([restoration.model, ...(await packages.list()).map(({ name }) => name)]);
@@ -128,6 +129,12 @@ async function checkModels({ restoration }: Config): Promise<Finding[]> {
     const check = `model ${name}`;
     try {
       const { manifest, directory } = await packages.load(name);
+      if (name === restoration.model && restoration.sameSize && !takesSameSize(manifest)) {
+        const detail = 'restoration.sameSize: it has no variant for task deblur and scale 1';
+        const fix = 'name another package in restoration.model, or set restoration.sameSize: false';
+        findings.push({ check, status: 'fail', detail, fix });
+        continue;
+      }
       findings.push(ok(check, `${manifest.version}, checksums match, ${directory}`));
     } catch (error) {
       const status = name === restoration.model ? 'fail' : 'warn';

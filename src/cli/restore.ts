@@ -1,4 +1,5 @@
 /** `vireo restore IN OUT`: restores a video file. */
+import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { VireoError } from '../errors.js';
 import {
@@ -9,8 +10,10 @@ import {
   type TaskFlag,
 } from '../restoration/chooseModel.js';
 import { restoreFile } from '../restoration/FileRestorer.js';
+import { BLANK_LUMA, MASK_LUMA } from '../restoration/filters.js';
 import { DEFAULT_TARGET_SHORT_SIDE, type Fit, fitPicture, type Task } from '../restoration/fit.js';
 import { createInferenceDevice } from '../restoration/InferenceDevice.js';
+import { BlankedPixels, MaskFile, type MaskSource } from '../restoration/masks.js';
 import type { InferenceDevice, ModelPackage } from '../restoration/types.js';
 import { VideoFileReader } from '../restoration/VideoFileReader.js';
 import { checkOutput, createVideoFileWriter, type VideoFileWriter } from '../restoration/VideoFileWriter.js';
@@ -18,7 +21,11 @@ import { note, printJson, startProgress } from './progress.js';
 
 export interface RestoreFlags {
   task: TaskFlag;
-  height: number;
+  /** The task's own unless given. */
+  height?: number;
+  /** 1 unless given. */
+  strength?: number;
+  mask?: string;
   model?: string;
   modelDir?: string[];
   provider: ProviderFlag;
@@ -39,13 +46,30 @@ export interface RestoreReport {
   stageMs: { decode: number; restore: number; encode: number };
 }
 
+const TASK_HELP = `
+Tasks:
+  auto     sr for pictures of up to two thirds of --height, deblur for those above it
+           (where the model has it); inpaint when there is a --mask
+  sr       enlarges to --height and removes coding artefacts
+  deblur   sharpens and removes noise and coding artefacts at --height; what is
+           smaller is enlarged to it first, by a plain filter
+  inpaint  fills in lost pixels; keeps the picture's size. Lost is where --mask has a
+           luma of ${MASK_LUMA} or more, frame by frame (the last one holds for the rest); without
+           --mask, where IN has a luma of ${BLANK_LUMA} or less (lost pixels that were blanked)`;
+
 export function restoreCommand(): Command {
   return new Command('restore')
     .description('restore a video file: IN (anything FFmpeg reads) to OUT (.mp4, .mkv, .webm or .y4m)')
     .argument('<in>', 'video file to restore')
     .argument('<out>', 'file to write; .y4m is uncompressed, one frame for every frame of IN')
     .addOption(new Option('--task <task>', 'what to restore').choices([...TASKS]).default('auto'))
-    .option('--height <lines>', 'short side of the restored picture', lines, DEFAULT_TARGET_SHORT_SIDE)
+    .option(
+      '--height <lines>',
+      `short side of the restored picture (default: ${DEFAULT_TARGET_SHORT_SIDE}; for inpaint that of IN)`,
+      lines,
+    )
+    .option('--strength <share>', 'how much of the restoration to apply, from 0 to 1', share, 1)
+    .option('--mask <file>', 'for inpaint: image or video of the size of IN that shows what is lost')
     .option('--model <name>', 'model package (default: swift, or one that has the task)')
     .option('--model-dir <folder...>', "folders with model packages, searched before Vireo's own")
     .addOption(
@@ -55,6 +79,7 @@ export function restoreCommand(): Command {
     .option('--reference <still...>', 'sharp stills of the same scene, for models that take them')
     .option('--compare', 'write original and restored side by side')
     .option('--json', 'print one JSON document on stdout')
+    .addHelpText('after', TASK_HELP)
     .action(async (input: string, output: string, flags: RestoreFlags) => {
       const report = await restore(input, output, flags);
       if (flags.json === true) printJson(report);
@@ -65,7 +90,15 @@ export function restoreCommand(): Command {
 /** Rejects with a VireoError that names what was wrong; nothing is left at OUT then. */
 export async function restore(input: string, output: string, flags: RestoreFlags): Promise<RestoreReport> {
   await checkOutput(output, input);
-  const { model, task } = await chooseModel(flags);
+  const { mask, strength = 1 } = flags;
+  const task = flags.task === 'auto' && mask !== undefined ? 'inpaint' : flags.task;
+  if (mask !== undefined && task !== 'inpaint') {
+    throw new VireoError('bad-request', `--mask ${mask}: --task ${task} takes none, only inpaint does`);
+  }
+  if (mask !== undefined && resolve(mask) === resolve(output)) {
+    throw new VireoError('bad-request', `OUT ${output} is the same file as --mask`);
+  }
+  const { model, tasks } = await chooseModel({ ...flags, task });
   if (flags.reference !== undefined) {
     throw new VireoError('unsupported', `--reference: model "${model.manifest.name}" takes no references`);
   }
@@ -74,8 +107,11 @@ export async function restore(input: string, output: string, flags: RestoreFlags
     onAudio: async (packet) => await writer?.writeAudio(packet),
   });
   let device: InferenceDevice | null = null;
+  let masks: MaskSource | null = null;
   try {
-    const fitted = fitInput(input, reader, model, task, flags);
+    const fitted = fitInput(reader, model, tasks, flags);
+    checkInputs(fitted, model, { strength, mask });
+    if (fitted.variant.task === 'inpaint') masks = await openMasks(reader, fitted, mask);
     device = await openDevice(model, fitted, flags);
     const stream = await device.openStream({
       packageName: model.manifest.name,
@@ -83,6 +119,7 @@ export async function restore(input: string, output: string, flags: RestoreFlags
       width: fitted.inputWidth,
       height: fitted.inputHeight,
     });
+    stream.strength = strength;
     const { timeBase, frameRate, frames: expected, width, height } = reader.info;
     writer = createVideoFileWriter(output, { timeBase, frameRate, audio: reader.audio });
     if (writer.audioNote !== null) note(writer.audioNote);
@@ -96,6 +133,7 @@ export async function restore(input: string, output: string, flags: RestoreFlags
         writer,
         stream,
         fit: fitted,
+        masks,
         compare: flags.compare === true,
         onFrame: (count) => progress.update(count),
         signal: interrupted.signal,
@@ -125,29 +163,75 @@ export async function restore(input: string, output: string, flags: RestoreFlags
     }
   } finally {
     await writer?.abort();
+    await masks?.close();
     await reader.close();
     await device?.close();
   }
 }
 
 function fitInput(
-  input: string,
   reader: VideoFileReader,
   model: ModelPackage,
-  task: Task,
+  tasks: readonly Task[],
   flags: RestoreFlags,
 ): Fit {
   const { width, height } = reader.info;
-  const fitted = fitPicture(model.manifest, width, height, { targetShortSide: flags.height, task });
-  if (fitted.fits) return fitted;
+  const shortSide = Math.min(width, height);
+  const inpaints = tasks[0] === 'inpaint';
+  const ownSize = { targetShortSide: shortSide, tasks, mayPad: true };
+  const target = flags.height ?? (inpaints ? shortSide : DEFAULT_TARGET_SHORT_SIDE);
+  const fitted = fitPicture(model.manifest, width, height, { ...ownSize, targetShortSide: target });
+  const what = `IN ${reader.path} is ${width}x${height}`;
+  if (fitted.fits) {
+    const { keepsSize, variant } = fitted;
+    if (flags.task === 'deblur' && variant.scale === 1 && !keepsSize) {
+      const bySr = fitPicture(model.manifest, width, height, { targetShortSide: target }).fits;
+      const hint = bySr ? '; --task sr is made for such pictures' : '';
+      note(`${what}: enlarged to ${target} lines (--height) before it is deblurred${hint}`);
+    }
+    return fitted;
+  }
+  if (inpaints && fitPicture(model.manifest, width, height, ownSize).fits) {
+    throw new VireoError('unsupported', `${what}: inpaint keeps that size, --height ${target} would not`);
+  }
   if (fitted.reason === 'already-sharp') {
-    const lines = Math.floor((flags.height * 2) / 3);
+    const most = tasks.every((task) => task === 'sr') ? Math.floor((target * 2) / 3) : target;
     throw new VireoError(
       'unsupported',
-      `IN ${input} is ${width}x${height}: to ${flags.height} lines (--height), ${task} restores pictures of up to ${lines}`,
+      `${what}: to ${target} lines (--height), ${tasks.join(' or ')} restores pictures of up to ${most}`,
     );
   }
-  throw new VireoError('unsupported', `IN ${input}: ${fitted.detail}`);
+  const flag = fitted.ofTarget ? '--height: ' : '';
+  throw new VireoError('unsupported', `IN ${reader.path}: ${flag}${fitted.detail}`);
+}
+
+/** Refuses flags that the variant has no input for. */
+function checkInputs(
+  { variant }: Fit,
+  { manifest }: ModelPackage,
+  { strength, mask }: { strength: number; mask: string | undefined },
+): void {
+  const lacks = (flag: string) =>
+    new VireoError('unsupported', `${flag}: model "${manifest.name}" (${variant.file}) takes none`);
+  if (strength !== 1 && variant.strength === undefined) throw lacks('--strength');
+  if (mask !== undefined && variant.mask === undefined) throw lacks('--mask');
+}
+
+/** Null: the variant finds out by itself what is lost. */
+async function openMasks(
+  reader: VideoFileReader,
+  fitted: Fit,
+  path: string | undefined,
+): Promise<MaskSource | null> {
+  const { info } = reader;
+  if (info.pixelAspect !== 1) {
+    throw new VireoError(
+      'unsupported',
+      `IN ${reader.path}: its pixels are not square, and inpaint cannot scale it before lost ones are filled in`,
+    );
+  }
+  if (fitted.variant.mask === undefined) return null;
+  return path === undefined ? new BlankedPixels() : await MaskFile.open(path, info, fitted);
 }
 
 /** Only the variant that is used is loaded and warmed up. */
@@ -179,8 +263,15 @@ function wholeNumber(text: string): number {
 
 function lines(text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 128 || value > 2_160 || value % 16 !== 0) {
-    throw new InvalidArgumentError('It must be a multiple of 16 from 128 to 2160, such as 720.');
+  // The grid that it must be a multiple of is the variant's own.
+  if (!Number.isInteger(value) || value < 128 || value > 2_160 || value % 2 !== 0) {
+    throw new InvalidArgumentError('It must be an even number from 128 to 2160, such as 720.');
   }
+  return value;
+}
+
+function share(text: string): number {
+  const value = /^\d*\.?\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value <= 1)) throw new InvalidArgumentError('It must be a number from 0 to 1, such as 0.5.');
   return value;
 }

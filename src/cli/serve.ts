@@ -107,6 +107,7 @@ export function restorerOptions({ restoration, log }: Config): RestorerOptions {
     threads: restoration.threads,
     maxTracks: restoration.maxTracks,
     blockBudgetMs: restoration.blockBudgetMs,
+    sameSize: restoration.sameSize,
     memoryLimitBytes: restoration.memoryLimitMb * 1024 * 1024,
     pingIntervalMs: restoration.pingIntervalMs,
     pingTimeoutMs: restoration.pingTimeoutMs,

@@ -161,6 +161,12 @@ const restoration = z.strictObject({
     .union([z.literal(720)])
     .default(720)
     .describe('Short side of the restored picture.'),
+  sameSize: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Restore pictures of 481 to 720 lines, too: deblurred at 720 lines, at the cost of a track that is enlarged. The model needs a variant for task deblur.',
+    ),
   outputCodec: z
     .enum(['auto', 'h264', 'vp8', 'av1'])
     .default('auto')

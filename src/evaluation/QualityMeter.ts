@@ -5,9 +5,17 @@ import { PairFilter } from '../restoration/filters.js';
 /** Identical pictures have infinite PSNR; they count as this much. */
 const MAX_PSNR_DB = 100;
 
+/**
+ * Code values are compared as they are: FFmpeg would convert a picture tagged with one matrix or range to those of the
+ * other (decoders tag VP8 as BT.601, whatever was sent), and measure its own conversion.
+ */
+const UNTAGGED = 'setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709';
+
 /** Mean PSNR and SSIM of the luma plane over all frames, by FFmpeg's own filters. */
 export class QualityMeter {
-  readonly #filter = new PairFilter('[b]split=2[r1][r2];[a][r1]psnr[p];[p][r2]ssim[out]');
+  readonly #filter = new PairFilter(
+    `[a]${UNTAGGED}[x];[b]${UNTAGGED},split=2[r1][r2];[x][r1]psnr[p];[p][r2]ssim[out]`,
+  );
   #frames = 0;
   #psnrY = 0;
   #ssimY = 0;

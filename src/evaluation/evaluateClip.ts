@@ -1,15 +1,19 @@
 /**
  * Degrades one reference clip as a call would and measures what each method makes of it. One pass: reference,
- * uplink picture, encoder, network, decoder, methods and meters advance frame by frame, nothing is kept.
+ * uplink picture, encoder, network, decoder, methods and meters advance frame by frame; what is kept are the
+ * frames inside of encoders and of models that restore several at a time.
  */
+import { basename, extname, join } from 'node:path';
 import type { Frame, IRational } from 'node-av';
 import { VireoError } from '../errors.js';
-import { FrameFilter, type Kernel, type PictureSize, uprightFilter } from '../restoration/filters.js';
-import type { RestorationStream } from '../restoration/types.js';
+import { FrameFilter, type PictureSize, uprightFilter } from '../restoration/filters.js';
 import { VideoFileReader } from '../restoration/VideoFileReader.js';
-import { CallCodec, type CallCodecName } from './CallCodec.js';
-import { kernelMethod, type Method, vireoMethod } from './methods.js';
+import { blurChain } from './blur.js';
+import { LostPixels } from './LostPixels.js';
+import type { Method } from './methods.js';
 import { QualityMeter } from './QualityMeter.js';
+import { savePicture } from './savePicture.js';
+import { openUplink, type UplinkCodec } from './uplink.js';
 import { WarpMeter } from './WarpMeter.js';
 
 /** Calls send no more frames a second; faster references are thinned out. */
@@ -25,140 +29,241 @@ export interface ClipSizes {
 export interface ClipOptions {
   path: string;
   sizes: ClipSizes;
-  codec: CallCodecName;
+  codec: UplinkCodec;
   bitrateBps: number;
   blurSigma: number;
   lossPercent: number;
-  against: readonly Kernel[];
+  /** Share of the luma that is lost at random before restoration, percent. */
+  inpaintPercent: number;
   seconds: number | null;
-  openStream: () => Promise<RestorationStream>;
+  /** PNGs of what the reference and every method show at a time of the clip. */
+  pictures: { folder: string; label: string; atSeconds: number } | null;
+  openMethods: () => Promise<Method[]>;
   onFrame?: (frames: number) => void;
 }
 
 export interface ClipResult {
   frames: number;
   actualBitrateBps: number;
-  /** `warpError`: see WarpMeter; null for a single frame. */
-  methods: { method: string; psnrY: number; ssimY: number; warpError: number | null; msPerFrame: number }[];
-}
-
-interface Contender {
-  method: Method;
-  meter: QualityMeter;
-  ms: number;
+  /** `warpError` and `tOF`: see WarpMeter; null for a single frame. */
+  methods: {
+    method: string;
+    psnrY: number;
+    ssimY: number;
+    warpError: number | null;
+    tOF: number | null;
+    msPerFrame: number;
+  }[];
 }
 
 export async function evaluateClip(options: ClipOptions): Promise<ClipResult> {
-  const { sizes } = options;
-  const reader = await VideoFileReader.open(options.path);
-  const { frameRate, rotation } = reader.info;
-  const stride = Math.max(1, Math.round(frameRate.num / frameRate.den / (MAX_FPS - 1)));
-  const fps: IRational = { num: frameRate.num, den: frameRate.den * stride };
-  const limit =
-    options.seconds === null ? Infinity : Math.max(1, Math.round((options.seconds * fps.num) / fps.den));
-  let upright: FrameFilter | null = null;
-  const blur = options.blurSigma > 0 ? `gblur=sigma=${options.blurSigma},` : '';
-  // A box filter, as libyuv scales a camera's picture down in browsers.
-  const shrink = new FrameFilter(
-    `${blur}scale=${sizes.uplink.width}:${sizes.uplink.height}:flags=area,format=yuv420p`,
-  );
-  const { codec: name, bitrateBps, lossPercent } = options;
-  const codec = await CallCodec.create({ codec: name, ...sizes.uplink, fps, bitrateBps, lossPercent });
-  const contenders = await openContenders(options);
-  const flicker = new WarpMeter(contenders.length);
-  const waiting: Frame[] = [];
-  let frames = 0;
-
-  const compare = async (): Promise<void> => {
-    for (let small = codec.receive(); small !== undefined; small = codec.receive()) {
-      const reference = waiting.shift();
-      try {
-        if (reference === undefined) throw new VireoError('internal', 'more frames came out than went in');
-        small.pts = reference.pts;
-        small.timeBase = reference.timeBase;
-        await measure(contenders, small, reference, flicker);
-        options.onFrame?.(++frames);
-      } finally {
-        small.free();
-        reference?.free();
-      }
-    }
-  };
-
+  const run = await ClipRun.open(options);
   try {
+    return await run.run();
+  } finally {
+    await run.close();
+  }
+}
+
+/** A method, what it has ready and what was measured of it. */
+interface Contender {
+  method: Method;
+  meter: QualityMeter;
+  ready: Frame[];
+  ms: number;
+}
+
+class ClipRun {
+  readonly #options: ClipOptions;
+  readonly #reader: VideoFileReader;
+  readonly #fps: IRational;
+  readonly #stride: number;
+  readonly #shrink: FrameFilter;
+  readonly #uplink: Awaited<ReturnType<typeof openUplink>>;
+  readonly #contenders: Contender[];
+  readonly #lost: LostPixels | null;
+  readonly #motion: WarpMeter;
+  /** Of the frames that were sent and not shown yet, and of those that not all methods have restored yet. */
+  readonly #sent: Frame[] = [];
+  readonly #shown: Frame[] = [];
+  #upright: FrameFilter | null = null;
+  #frames = 0;
+
+  private constructor(
+    options: ClipOptions,
+    reader: VideoFileReader,
+    fps: IRational,
+    stride: number,
+    uplink: Awaited<ReturnType<typeof openUplink>>,
+    methods: readonly Method[],
+  ) {
+    this.#options = options;
+    this.#reader = reader;
+    this.#fps = fps;
+    this.#stride = stride;
+    this.#uplink = uplink;
+    this.#contenders = methods.map((method) => ({ method, meter: new QualityMeter(), ready: [], ms: 0 }));
+    const { width, height } = options.sizes.uplink;
+    const blur = blurChain(options.blurSigma);
+    // A box filter, as libyuv scales a camera's picture down in browsers.
+    this.#shrink = new FrameFilter(
+      `${blur === '' ? '' : `${blur},`}scale=${width}:${height}:flags=area,format=yuv420p`,
+    );
+    this.#lost =
+      options.inpaintPercent > 0 ? new LostPixels({ width, height }, options.inpaintPercent) : null;
+    this.#motion = new WarpMeter(methods.length);
+  }
+
+  static async open(options: ClipOptions): Promise<ClipRun> {
+    const reader = await VideoFileReader.open(options.path);
+    const { num, den } = reader.info.frameRate;
+    const stride = Math.max(1, Math.round(num / den / (MAX_FPS - 1)));
+    const fps = { num, den: den * stride };
+    const { codec, bitrateBps, lossPercent, sizes } = options;
+    const uplink = await openUplink({ codec, ...sizes.uplink, fps, bitrateBps, lossPercent });
+    return new ClipRun(options, reader, fps, stride, uplink, await options.openMethods());
+  }
+
+  async run(): Promise<ClipResult> {
+    const { seconds, path } = this.#options;
+    const limit =
+      seconds === null ? Infinity : Math.max(1, Math.round((seconds * this.#fps.num) / this.#fps.den));
     let index = 0;
     for (let sent = 0; sent < limit; ) {
-      const decoded = await reader.next();
+      const decoded = await this.#reader.next();
       if (decoded === null) break;
-      const taken = index++ % stride === 0;
+      const taken = index++ % this.#stride === 0;
       try {
         if (!taken) continue;
-        upright ??= uprightFilter(sizes.reference, rotation, decoded);
-        const reference = await upright.apply(decoded);
-        waiting.push(reference);
-        const small = await shrink.apply(reference);
-        try {
-          await codec.send(small);
-        } finally {
-          small.free();
-        }
+        await this.#send(decoded);
         sent++;
       } finally {
         decoded.free();
       }
-      await compare();
+      await this.#receive();
     }
-    await codec.end();
-    await compare();
-    if (frames === 0) throw new VireoError('media-invalid', `REF ${options.path}: no frame could be decoded`);
+    await this.#uplink.end();
+    await this.#receive();
+    for (const contender of this.#contenders) take(contender, await contender.method.flush());
+    await this.#measure();
+    if (this.#frames === 0) throw new VireoError('media-invalid', `REF ${path}: no frame could be decoded`);
+    const frames = this.#frames;
     return {
       frames,
-      actualBitrateBps: Math.round((codec.bytesSent * 8 * fps.num) / fps.den / frames),
-      methods: contenders.map(({ method, meter, ms }, at) => ({
+      actualBitrateBps: Math.round((this.#uplink.bytesSent * 8 * this.#fps.num) / this.#fps.den / frames),
+      methods: this.#contenders.map(({ method, meter, ms }, at) => ({
         method: method.name,
         ...meter.result,
-        warpError: flicker.errors[at] ?? null,
+        warpError: this.#motion.errors[at] ?? null,
+        tOF: this.#motion.flows[at] ?? null,
         msPerFrame: ms / frames,
       })),
     };
-  } finally {
-    for (const frame of waiting) frame.free();
-    for (const { method, meter } of contenders) {
+  }
+
+  async close(): Promise<void> {
+    for (const frame of [...this.#sent, ...this.#shown]) frame.free();
+    for (const { method, meter, ready } of this.#contenders) {
+      for (const frame of ready) frame.free();
       method.close();
       meter.close();
     }
-    await flicker.close();
-    codec.close();
-    shrink.close();
-    upright?.close();
-    await reader.close();
+    await this.#motion.close();
+    this.#uplink.close();
+    this.#lost?.close();
+    this.#shrink.close();
+    this.#upright?.close();
+    await this.#reader.close();
   }
-}
 
-async function openContenders(options: ClipOptions): Promise<Contender[]> {
-  const methods = [
-    vireoMethod(await options.openStream()),
-    ...options.against.map((kernel) => kernelMethod(kernel, options.sizes.reference)),
-  ];
-  return methods.map((method) => ({ method, meter: new QualityMeter(), ms: 0 }));
-}
-
-async function measure(
-  contenders: readonly Contender[],
-  small: Frame,
-  reference: Frame,
-  flicker: WarpMeter,
-): Promise<void> {
-  const results: Frame[] = [];
-  try {
-    for (const contender of contenders) {
-      const { frame, ms } = await contender.method.apply(small);
-      results.push(frame);
-      contender.ms += ms;
-      await contender.meter.add(frame, reference);
+  async #send(decoded: Frame): Promise<void> {
+    this.#upright ??= uprightFilter(this.#options.sizes.reference, this.#reader.info.rotation, decoded);
+    const reference = await this.#upright.apply(decoded);
+    this.#sent.push(reference);
+    const small = await this.#shrink.apply(reference);
+    try {
+      await this.#uplink.send(small);
+    } finally {
+      small.free();
     }
-    await flicker.add(reference, results);
-  } finally {
-    for (const frame of results) frame.free();
   }
+
+  async #receive(): Promise<void> {
+    for (let small = this.#uplink.receive(); small !== undefined; small = this.#uplink.receive()) {
+      try {
+        const reference = this.#sent.shift();
+        if (reference === undefined) throw new VireoError('internal', 'more frames came out than went in');
+        this.#shown.push(reference);
+        tagLike(small, reference);
+        await this.#restore(small);
+      } finally {
+        small.free();
+      }
+      await this.#measure();
+    }
+  }
+
+  async #restore(small: Frame): Promise<void> {
+    const damaged = (await this.#lost?.apply(small)) ?? null;
+    try {
+      for (const contender of this.#contenders) {
+        take(contender, await contender.method.push(damaged?.picture ?? small, damaged?.lost ?? null));
+      }
+    } finally {
+      damaged?.picture.free();
+      damaged?.lost.free();
+    }
+  }
+
+  /** Every frame that all methods have ready. */
+  async #measure(): Promise<void> {
+    while (this.#shown.length > 0 && this.#contenders.every(({ ready }) => ready.length > 0)) {
+      const reference = this.#shown.shift();
+      if (reference === undefined) return;
+      const results = this.#contenders.flatMap(({ ready }) => ready.shift() ?? []);
+      try {
+        for (const [at, { meter }] of this.#contenders.entries()) {
+          const frame = results[at];
+          if (frame !== undefined) await meter.add(frame, reference);
+        }
+        await this.#motion.add(reference, results);
+        await this.#save(reference, results);
+        this.#options.onFrame?.(++this.#frames);
+      } finally {
+        reference.free();
+        for (const frame of results) frame.free();
+      }
+    }
+  }
+
+  async #save(reference: Frame, results: readonly Frame[]): Promise<void> {
+    const { pictures, path } = this.#options;
+    if (pictures === null) return;
+    if (this.#frames !== Math.round((pictures.atSeconds * this.#fps.num) / this.#fps.den)) return;
+    const clip = basename(path, extname(path));
+    const shown: [string, Frame | undefined][] = [
+      ['reference', reference],
+      ...this.#contenders.map(({ method }, at): [string, Frame | undefined] => [method.name, results[at]]),
+    ];
+    for (const [name, frame] of shown) {
+      const file = join(pictures.folder, `${clip}-${pictures.label}-${name}.png`);
+      if (frame !== undefined) await savePicture(frame, file);
+    }
+  }
+}
+
+/** Whatever the decoder says of the picture: its code values mean what the reference's do. */
+function tagLike(picture: Frame, reference: Frame): void {
+  picture.pts = reference.pts;
+  picture.timeBase = reference.timeBase;
+  picture.colorRange = reference.colorRange;
+  picture.colorSpace = reference.colorSpace;
+  picture.colorPrimaries = reference.colorPrimaries;
+  picture.colorTrc = reference.colorTrc;
+  picture.chromaLocation = reference.chromaLocation;
+}
+
+function take(contender: Contender, { frames, ms }: { frames: Frame[]; ms: number }): void {
+  contender.ready.push(...frames);
+  contender.ms += ms;
 }

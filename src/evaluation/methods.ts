@@ -1,44 +1,96 @@
-/** Ways to bring a small decoded picture to the reference's size, timed one frame at a time. */
+/** Ways to make of a decoded picture one of the reference's size, timed. */
 import type { Frame } from 'node-av';
-import { copyToI420, frameOf, tagsOf } from '../restoration/ffmpeg.js';
+import { copyLuma, copyToI420, type FrameTags, frameOf, tagsOf } from '../restoration/ffmpeg.js';
 import { type Kernel, type PictureSize, scaleFilter } from '../restoration/filters.js';
-import type { RestorationStream } from '../restoration/types.js';
+import type { InputPicture, RestorationStream } from '../restoration/types.js';
+import { fillFilter } from './LostPixels.js';
 
 export interface Method {
   readonly name: string;
-  /** The input stays the caller's; the result is the caller's. */
-  apply(small: Frame): Promise<{ frame: Frame; ms: number }>;
+  /**
+   * The next picture (`lost`: where it lacks pixels, see LostPixels; null: nowhere), which stays the caller's. Resolves
+   * to the results that are ready, in order, which are the caller's, too.
+   */
+  push(picture: Frame, lost: Frame | null): Promise<Results>;
+  /** No more pictures come: what is still inside. */
+  flush(): Promise<Results>;
   close(): void;
 }
 
-export function kernelMethod(kernel: Kernel, size: PictureSize): Method {
-  const filter = scaleFilter(size, kernel);
+export interface Results {
+  frames: Frame[];
+  ms: number;
+}
+
+const NOTHING: Results = { frames: [], ms: 0 };
+
+/** What plain players do; where pixels are lost, they are filled in from their neighbours first. */
+export function kernelMethod(kernel: Kernel, size: PictureSize, lostPercent = 0): Method {
+  const scale = scaleFilter(size, kernel);
+  const fill = lostPercent > 0 ? fillFilter(lostPercent) : null;
   return {
     name: kernel,
-    async apply(small) {
+    async push(picture, lost) {
       const startedAtMs = performance.now();
-      const frame = await filter.apply(small);
-      return { frame, ms: performance.now() - startedAtMs };
+      const whole = lost === null || fill === null ? null : await fill.apply(picture, lost);
+      try {
+        const frame = await scale.apply(whole ?? picture);
+        return { frames: [frame], ms: performance.now() - startedAtMs };
+      } finally {
+        whole?.free();
+      }
     },
-    close: () => filter.close(),
+    flush: async () => NOTHING,
+    close() {
+      scale.close();
+      fill?.close();
+    },
   };
 }
 
-/** Restores frame by frame; the stream's block length must be 1. */
-export function vireoMethod(stream: RestorationStream): Method {
-  return {
-    name: 'vireo',
-    async apply(small) {
-      const buffer = stream.allocateInput();
-      copyToI420(small, buffer);
-      const { width, height } = small;
-      const block = await stream.restore([{ buffer, width, height, rtpTimestamp90k: 0, fullRange: false }]);
-      const picture = block.pictures[0];
-      if (picture === undefined) throw new Error('a block of one picture gives one picture');
-      const frame = frameOf(picture, tagsOf(small));
+/** Restores in the blocks of the stream's variant; the last one is filled up with its last picture. */
+export function modelMethod(name: string, stream: RestorationStream): Method {
+  const { T } = stream.variant;
+  let block: { picture: InputPicture; tags: FrameTags }[] = [];
+
+  const restore = async (): Promise<Results> => {
+    const taken = block;
+    block = [];
+    const last = taken.at(-1);
+    if (last === undefined) return NOTHING;
+    const pictures = taken.map(({ picture }) => picture);
+    while (pictures.length < T) pictures.push(copyOf(last.picture));
+    const restored = await stream.restore(pictures);
+    const frames = restored.pictures.flatMap((picture, index) => {
+      const tags = taken[index]?.tags;
+      const frame = tags === undefined ? [] : [frameOf(picture, tags)];
       stream.recycle(picture.buffer);
-      return { frame, ms: block.runMs };
+      return frame;
+    });
+    return { frames, ms: restored.runMs };
+  };
+
+  return {
+    name,
+    async push(picture, lost) {
+      const buffer = stream.allocateInput();
+      copyToI420(picture, buffer);
+      const { width, height } = picture;
+      const input: InputPicture = { buffer, width, height, rtpTimestamp90k: 0, fullRange: false };
+      if (lost !== null && stream.variant.mask !== undefined) {
+        input.mask = stream.allocateMask();
+        copyLuma(lost, input.mask);
+      }
+      block.push({ picture: input, tags: tagsOf(picture) });
+      return block.length < T ? NOTHING : await restore();
     },
+    flush: restore,
     close: () => stream.close(),
   };
+}
+
+function copyOf({ mask, ...picture }: InputPicture): InputPicture {
+  const copy: InputPicture = { ...picture, buffer: picture.buffer.slice(0) };
+  if (mask !== undefined) copy.mask = mask.slice(0);
+  return copy;
 }

@@ -1,4 +1,4 @@
-/** Entry of the Worker that measures warping errors: `session.run()` blocks its thread. */
+/** Entry of the Worker that measures flicker and motion: `session.run()` blocks its thread. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 
@@ -10,9 +10,13 @@ export interface WarpRequest {
   reference: [Uint8Array, Uint8Array];
   /** All methods' earlier frames one after another, and all later ones. */
   methods: [Uint8Array, Uint8Array];
+  /** Whether to find the methods' own flows, too: `flows` is empty else. */
+  motion: boolean;
 }
 
-export type WarpResponse = { id: number; errors: number[]; valid: number } | { id: number; failure: string };
+export type WarpResponse =
+  | { id: number; errors: number[]; flows: number[]; valid: number }
+  | { id: number; failure: string };
 
 if (parentPort === null) throw new Error('warpWorker runs in a worker_threads Worker only');
 const port = parentPort;
@@ -29,7 +33,14 @@ port.on('message', (request: WarpRequest) => {
   );
 });
 
-async function measure({ id, width, height, reference, methods }: WarpRequest): Promise<WarpResponse> {
+async function measure({
+  id,
+  width,
+  height,
+  reference,
+  methods,
+  motion,
+}: WarpRequest): Promise<WarpResponse> {
   const luma = (data: Uint8Array) =>
     new Tensor('uint8', data, [data.length / (width * height), 1, height, width]);
   const results = await (await session).run({
@@ -37,8 +48,13 @@ async function measure({ id, width, height, reference, methods }: WarpRequest): 
     ref_cur: luma(reference[1]),
     prev: luma(methods[0]),
     cur: luma(methods[1]),
+    moved_prev: luma(motion ? methods[0] : new Uint8Array(0)),
+    moved: luma(motion ? methods[1] : new Uint8Array(0)),
   });
-  const { error, valid } = results;
-  if (error === undefined || valid === undefined) throw new Error('the graph gives no error');
-  return { id, errors: Array.from(error.data as Float32Array), valid: Number(valid.data[0]) };
+  const { error, tof, valid } = results;
+  if (error === undefined || tof === undefined || valid === undefined) {
+    throw new Error('the graph gives no error');
+  }
+  const floats = (tensor: Tensor) => Array.from(tensor.data as Float32Array);
+  return { id, errors: floats(error), flows: floats(tof), valid: Number(valid.data[0]) };
 }

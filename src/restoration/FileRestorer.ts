@@ -6,9 +6,10 @@ import { VireoError } from '../errors.js';
 import type { I420Picture } from '../media/types.js';
 import { BoundedQueue } from './BoundedQueue.js';
 import { copyToI420, type FrameTags, frameOf, tagsOf } from './ffmpeg.js';
-import { type FrameFilter, PairFilter, scaleFilter, uprightFilter } from './filters.js';
+import { type FrameFilter, inputFilter, originalFilter, outputFilter, PairFilter } from './filters.js';
 import type { Fit } from './fit.js';
-import type { RestorationStream } from './types.js';
+import type { MaskSource } from './masks.js';
+import type { InputPicture, RestorationStream } from './types.js';
 import type { VideoFileReader } from './VideoFileReader.js';
 import type { VideoFileWriter } from './VideoFileWriter.js';
 
@@ -20,6 +21,8 @@ export interface FileRestorerOptions {
   writer: VideoFileWriter;
   stream: RestorationStream;
   fit: Fit;
+  /** Null: nothing of the pictures is lost. Stays the caller's to close. */
+  masks: MaskSource | null;
   /** Original (upscaled by a bilinear filter) and restored side by side. */
   compare: boolean;
   /** Called after each frame that was written. */
@@ -36,7 +39,7 @@ export interface FileReport {
 }
 
 interface Decoded {
-  picture: I420Picture;
+  picture: InputPicture;
   tags: FrameTags;
   /** The small frame, kept for `--compare`. */
   original: Frame | null;
@@ -99,8 +102,7 @@ class FileRun {
   }
 
   async #decode(): Promise<void> {
-    const { reader, stream, fit, compare } = this.#options;
-    const size = { width: fit.inputWidth, height: fit.inputHeight };
+    const { reader, fit, masks } = this.#options;
     let filter: FrameFilter | null = null;
     let decodedSize = '';
     try {
@@ -110,25 +112,48 @@ class FileRun {
         if (frame === null) break;
         const frameSize = `${frame.width}x${frame.height}`;
         const discontinuity = decodedSize !== '' && decodedSize !== frameSize;
-        decodedSize = frameSize;
         let small: Frame;
         try {
-          filter ??= uprightFilter(size, reader.info.rotation, frame);
+          if (discontinuity && masks !== null) {
+            throw new VireoError(
+              'media-invalid',
+              `IN ${reader.path} changes from ${decodedSize} to ${frameSize}: lost pixels are filled in at one size`,
+            );
+          }
+          decodedSize = frameSize;
+          filter ??= inputFilter(fit, reader.info, frame);
           small = await filter.apply(frame);
         } finally {
           frame.free();
         }
-        const buffer = stream.allocateInput();
-        copyToI420(small, buffer);
-        const tags = tagsOf(small);
-        if (!compare) small.free();
-        const picture: I420Picture = { buffer, ...size, rtpTimestamp90k: 0, fullRange: false };
+        const item = await this.#itemOf(small, discontinuity);
         this.#sums.decode += performance.now() - startedAtMs;
-        await this.#decoded.push({ picture, tags, original: compare ? small : null, discontinuity });
+        await this.#decoded.push(item);
       }
       this.#decoded.end();
     } finally {
       filter?.close();
+    }
+  }
+
+  /** Copies the picture into a buffer of the stream, its mask into another. Keeps the frame only to compare with. */
+  async #itemOf(small: Frame, discontinuity: boolean): Promise<Decoded> {
+    const { stream, fit, compare, masks } = this.#options;
+    let original: Frame | null = null;
+    try {
+      const buffer = stream.allocateInput();
+      copyToI420(small, buffer);
+      const size = { width: fit.inputWidth, height: fit.inputHeight };
+      const picture: InputPicture = { buffer, ...size, rtpTimestamp90k: 0, fullRange: false };
+      if (masks !== null) {
+        picture.mask = stream.allocateMask();
+        await masks.next(small, picture.mask);
+      }
+      const tags = tagsOf(small);
+      if (compare) original = small;
+      return { picture, tags, original, discontinuity };
+    } finally {
+      if (original === null) small.free();
     }
   }
 
@@ -158,7 +183,7 @@ class FileRun {
     const pictures = block.map((item) => item.picture);
     // The end of the file: repeat the last picture to fill the block; its copies' results are dropped.
     while (pictures.length < stream.variant.T) {
-      pictures.push({ ...last.picture, buffer: last.picture.buffer.slice(0) });
+      pictures.push(copyOf(last.picture));
     }
     const restored = await stream.restore(pictures).catch((thrown: unknown) => {
       for (const item of block) item.original?.free();
@@ -173,27 +198,46 @@ class FileRun {
   }
 
   async #encode(): Promise<void> {
-    const { writer, stream, fit, onFrame } = this.#options;
-    const upscale = scaleFilter({ width: fit.outputWidth, height: fit.outputHeight }, 'bilinear');
+    const { fit, onFrame } = this.#options;
+    const shown = outputFilter(fit);
+    const upscale = originalFilter(fit);
     const pair = new PairFilter('[a][b]hstack=inputs=2[out]');
     try {
       for (let item = await this.#restored.next(); item !== undefined; item = await this.#restored.next()) {
         const startedAtMs = performance.now();
-        const frame = frameOf(item.picture, item.tags);
-        stream.recycle(item.picture.buffer);
         try {
-          if (item.original === null) await writer.write(frame);
-          else await this.#writeSideBySide(item.original, frame, upscale, pair);
+          await this.#write(item, shown, upscale, pair);
         } finally {
-          frame.free();
           item.original?.free();
         }
         this.#sums.encode += performance.now() - startedAtMs;
         onFrame?.(++this.#frames);
       }
     } finally {
+      shown?.close();
       upscale.close();
       pair.close();
+    }
+  }
+
+  async #write(
+    { picture, tags, original }: Restored,
+    shown: FrameFilter | null,
+    upscale: FrameFilter,
+    pair: PairFilter,
+  ): Promise<void> {
+    let frame = frameOf(picture, tags);
+    this.#options.stream.recycle(picture.buffer);
+    try {
+      if (shown !== null) {
+        const cropped = await shown.apply(frame);
+        frame.free();
+        frame = cropped;
+      }
+      if (original === null) await this.#options.writer.write(frame);
+      else await this.#writeSideBySide(original, frame, upscale, pair);
+    } finally {
+      frame.free();
     }
   }
 
@@ -215,4 +259,10 @@ class FileRun {
       large.free();
     }
   }
+}
+
+function copyOf(picture: InputPicture): InputPicture {
+  const copy = { ...picture, buffer: picture.buffer.slice(0) };
+  if (picture.mask !== undefined) copy.mask = picture.mask.slice(0);
+  return copy;
 }

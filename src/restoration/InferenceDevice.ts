@@ -8,6 +8,7 @@ import { inferenceWorkerEntryUrl } from '../entrypoints.js';
 import { VireoError } from '../errors.js';
 import { BufferPool } from './BufferPool.js';
 import {
+  buffersOf,
   type FromWorker,
   type RunReply,
   type ToWorker,
@@ -17,30 +18,36 @@ import {
 } from './inferenceProtocol.js';
 import type { Variant } from './manifest.js';
 import { chooseProvider, trialOf } from './providers.js';
-import type { DeviceOptions, InferenceDevice, ProviderName, RestorationStream } from './types.js';
-import { WorkerStream } from './WorkerStream.js';
+import {
+  type DeviceOptions,
+  type InferenceDevice,
+  MAX_BLOCK_PICTURES,
+  type ProviderName,
+  type RestorationStream,
+} from './types.js';
+import { type RunOrder, WorkerStream } from './WorkerStream.js';
 
 const READY_TIMEOUT_MS = 180_000;
 /** TensorRT builds an engine for each shape. */
 const READY_TIMEOUT_TENSORRT_MS = 1_800_000;
-const RUN_TIMEOUT_MS = 30_000;
+const ANSWER_TIMEOUT_MS = 30_000;
+/** For every further run that is in the Worker: even a large model needs less. */
+const FURTHER_RUN_TIMEOUT_MS = 5_000;
 const EXIT_TIMEOUT_MS = 5_000;
 /** One block runs and one waits in the Worker, so that it never idles while the main thread is busy. */
 const MAX_IN_WORKER = 2;
-const POOLED_PER_SIZE = 16;
+/** The longest block that runs, and the one that is filled meanwhile. */
+const POOLED_PER_SIZE = 2 * MAX_BLOCK_PICTURES;
 
-interface Job {
+interface Job extends RunOrder {
   stream: number;
-  priority: number;
-  reset: boolean;
-  inputs: ArrayBuffer[];
-  outputs: ArrayBuffer[];
   resolve: (reply: RunReply) => void;
   reject: (error: VireoError) => void;
 }
 
 interface Pending {
   stream: number;
+  runs: number;
   settle: (message: FromWorker) => void;
   reject: (error: VireoError) => void;
   timer: NodeJS.Timeout;
@@ -137,25 +144,24 @@ export class WorkerDevice implements InferenceDevice {
     const stream = this.#nextStream++;
     const variantIndex = variantIndexOf(model.manifest, variant);
     await new Promise<void>((resolve, reject) => {
-      this.#send(
+      this.#send((request) => ({ type: 'open', request, stream, packageName, variantIndex, width, height }), {
         stream,
-        (request) => ({ type: 'open', request, stream, packageName, variantIndex, width, height }),
-        {
-          settle: (message) => {
-            const error = message.type === 'opened' ? message.error : null;
-            if (error === null) resolve();
-            else reject(errorOf(error));
-          },
-          reject,
+        runs: 1,
+        settle: (message) => {
+          const error = message.type === 'opened' ? message.error : null;
+          if (error === null) resolve();
+          else reject(errorOf(error));
         },
-      );
+        reject,
+      });
     });
     return new WorkerStream({
+      packageName,
       variant,
       width,
       height,
       pool: this.#pool,
-      run: (job) => this.#run({ ...job, stream }),
+      run: (order) => this.#run({ ...order, stream }),
       close: () => this.#closeStream(stream),
     });
   }
@@ -197,42 +203,45 @@ export class WorkerDevice implements InferenceDevice {
       });
       const [job] = this.#queue.splice(best, 1);
       if (job === undefined) return;
-      const { stream, reset, inputs, outputs } = job;
+      const { stream, runs, reset, strength, inputs, outputs, masks } = job;
       this.#send(
-        stream,
-        (request) => ({ type: 'run', request, stream, reset, inputs, outputs }),
+        (request) => ({ type: 'run', request, stream, reset, strength, inputs, outputs, masks }),
         {
+          stream,
+          runs,
           settle: (message) => {
             if (message.type !== 'ran') return;
             if (message.error === null) job.resolve(message.reply);
             else {
-              for (const buffer of [...message.reply.inputs, ...message.reply.outputs])
-                this.#pool.give(buffer);
+              for (const buffer of buffersOf(message.reply)) this.#pool.give(buffer);
               job.reject(errorOf(message.error));
             }
           },
           reject: job.reject,
         },
-        [...inputs, ...outputs],
+        buffersOf(job),
       );
     }
   }
 
   #send(
-    stream: number,
     message: (request: number) => ToWorker,
-    handlers: Pick<Pending, 'settle' | 'reject'>,
+    what: Omit<Pending, 'timer'>,
     transfer: readonly ArrayBuffer[] = [],
   ): void {
     if (this.#failure !== null || this.#closing !== null) {
-      handlers.reject(this.#failure ?? new VireoError('unavailable', 'the inference device is closed'));
+      what.reject(this.#failure ?? new VireoError('unavailable', 'the inference device is closed'));
       return;
     }
     const request = this.#nextRequest++;
+    // What is before it in the Worker takes its time first.
+    let further = what.runs - 1;
+    for (const pending of this.#pending.values()) further += pending.runs;
+    const timeoutMs = ANSWER_TIMEOUT_MS + further * FURTHER_RUN_TIMEOUT_MS;
     const timer = setTimeout(() => {
-      this.#fail(`the inference Worker gave no answer for ${RUN_TIMEOUT_MS / 1_000} s`);
-    }, RUN_TIMEOUT_MS);
-    this.#pending.set(request, { stream, ...handlers, timer });
+      this.#fail(`the inference Worker gave no answer for ${timeoutMs / 1_000} s`);
+    }, timeoutMs);
+    this.#pending.set(request, { ...what, timer });
     this.#post(message(request), transfer);
   }
 

@@ -167,9 +167,13 @@ function checkSha256(name: string, variant: Variant, bytes: Uint8Array): void {
   );
 }
 
-/** Stepping down keeps the input and output sizes, so a lighter model must take whatever the heavier takes. */
+/**
+ * Stepping down keeps the input and output sizes, so a lighter model must enlarge whatever the heavier enlarges.
+ * For other tasks it need not have anything: below the heavier model there is the original then.
+ */
 function checkLighter(heavier: Manifest, lighter: Manifest): void {
   for (const variant of heavier.variants) {
+    if (variant.task !== 'sr') continue;
     const stands = lighter.variants.some(
       (other) =>
         other.task === variant.task && other.scale === variant.scale && variant.fold % other.fold === 0,

@@ -31,6 +31,16 @@ export interface CarriedState {
   readonly height: number;
   current: Tensor[];
   next: Tensor[];
+  /** What a block without masks is given, all zeros; null where the variant has no mask input. */
+  readonly noMask: Tensor | null;
+}
+
+/** What a run takes besides pictures and state, for variants with such inputs. */
+export interface RunExtras {
+  /** 1 unless given. */
+  strength?: number;
+  /** One for each picture of the block, or none at all; null: nothing of the picture is lost. */
+  masks?: readonly (ArrayBuffer | null)[];
 }
 
 export class ModelSession {
@@ -90,7 +100,8 @@ export class ModelSession {
       );
     }
     const allocate = () => state.map((tensor) => zeros(tensor, width, height));
-    return { width, height, current: allocate(), next: allocate() };
+    const noMask = this.variant.mask === undefined ? null : planes(this.variant.T, width, height);
+    return { width, height, current: allocate(), next: allocate(), noMask };
   }
 
   reset(state: CarriedState): void {
@@ -102,6 +113,7 @@ export class ModelSession {
     state: CarriedState,
     inputs: readonly ArrayBuffer[],
     outputs: readonly ArrayBuffer[],
+    extras: RunExtras = {},
   ): Promise<number> {
     const { variant } = this;
     const { width, height } = state;
@@ -114,6 +126,10 @@ export class ModelSession {
       [variant.lumaOut]: fetch.luma,
       [variant.chromaOut]: fetch.chroma,
     };
+    if (variant.mask !== undefined) feeds[variant.mask] = maskTensor(state, variant.T, extras.masks ?? []);
+    if (variant.strength !== undefined) {
+      feeds[variant.strength] = new Tensor('float32', Float32Array.of(extras.strength ?? 1), [1]);
+    }
     variant.state.forEach((tensor, index) => {
       const [current, next] = [state.current[index], state.next[index]];
       if (current === undefined || next === undefined) return;
@@ -159,6 +175,8 @@ export class ModelSession {
     const inputs: Slot[] = [
       { name: variant.luma, type: 'uint8', dims: [T, 1, 'h', 'w'] },
       { name: variant.chroma, type: 'uint8', dims: [T, 2, half('h'), half('w')] },
+      ...named(variant.mask, 'uint8', [T, 1, 'h', 'w']),
+      ...named(variant.strength, 'float32', [1]),
       ...variant.state.map((t): Slot => ({ name: t.input, type: t.dtype, dims: t.shape })),
     ];
     const outputs: Slot[] = [
@@ -172,6 +190,13 @@ export class ModelSession {
     ];
     for (const slot of inputs) this.#checkSlot('input', slot, this.#session.inputMetadata);
     for (const slot of outputs) this.#checkSlot('output', slot, this.#session.outputMetadata);
+    const twice = inputs.find((slot, at) => inputs.findIndex(({ name }) => name === slot.name) < at);
+    if (twice !== undefined) {
+      throw new VireoError(
+        'model-invalid',
+        `${this.#label}: two fields of the manifest name "${twice.name}"`,
+      );
+    }
     const unknown = this.#session.inputNames.find((name) => !inputs.some((slot) => slot.name === name));
     if (unknown !== undefined) {
       throw new VireoError(
@@ -207,6 +232,10 @@ export class ModelSession {
       `${where} has shape [${found.shape.join(', ')}] in the graph, [${slot.dims.join(', ')}] in the manifest`,
     );
   }
+}
+
+function named(name: string | undefined, type: TensorType, dims: readonly Dimension[]): Slot[] {
+  return name === undefined ? [] : [{ name, type, dims }];
 }
 
 function sessionOptions(provider: ProviderName, threads: number): InferenceSession.SessionOptions {
@@ -247,6 +276,31 @@ function block(T: number, pictures: readonly ArrayBuffer[], width: number, heigh
     luma: new Tensor('uint8', new Uint8Array(first, 0, lumaLength), lumaDims),
     chroma: new Tensor('uint8', new Uint8Array(first, lumaLength, lumaLength / 2), chromaDims),
   };
+}
+
+/** The masks of a block, or zeros; a single one lies right on its buffer, as the picture does. */
+function maskTensor(state: CarriedState, T: number, masks: readonly (ArrayBuffer | null)[]): Tensor {
+  const { width, height, noMask } = state;
+  if (noMask !== null && masks.every((mask) => mask === null)) return noMask;
+  const bytes = width * height;
+  if (masks.length !== T || masks.some((mask) => mask !== null && mask.byteLength !== bytes)) {
+    throw new VireoError(
+      'bad-request',
+      `a mask is ${bytes} bytes (${width}x${height}), one for each picture`,
+    );
+  }
+  const [first] = masks;
+  if (T === 1 && first) return new Tensor('uint8', new Uint8Array(first), [1, 1, height, width]);
+  const together = planes(T, width, height);
+  masks.forEach((mask, t) => {
+    if (mask !== null) (together.data as Uint8Array).set(new Uint8Array(mask), t * bytes);
+  });
+  return together;
+}
+
+/** T planes of zeros. */
+function planes(T: number, width: number, height: number): Tensor {
+  return new Tensor('uint8', new Uint8Array(T * width * height), [T, 1, height, width]);
 }
 
 function gather(to: BlockTensors, pictures: readonly ArrayBuffer[], width: number, height: number): void {

@@ -24,6 +24,8 @@ export interface VideoInfo {
   /** As shown: square pixels, upright. */
   width: number;
   height: number;
+  /** Width of a pixel in the file over its height: 1 for square ones. */
+  pixelAspect: number;
   /** Clockwise turn that makes the decoded picture upright. */
   rotation: Rotation;
   timeBase: IRational;
@@ -178,6 +180,7 @@ function infoOf(stream: Stream): VideoInfo {
   return {
     width: shownWidth,
     height: shownHeight,
+    pixelAspect,
     rotation,
     timeBase: { num: stream.timeBase.num, den: stream.timeBase.den },
     frameRate: frameRateOf(stream),

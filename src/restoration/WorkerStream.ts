@@ -1,21 +1,29 @@
 import { VireoError } from '../errors.js';
-import { type I420Picture, i420ByteLength } from '../media/types.js';
+import { i420ByteLength } from '../media/types.js';
 import type { BufferPool } from './BufferPool.js';
-import type { RunReply } from './inferenceProtocol.js';
+import type { RunReply, RunRequest } from './inferenceProtocol.js';
 import type { Variant } from './manifest.js';
-import type { RestorationStream, RestoredBlock } from './types.js';
+import {
+  type InputPicture,
+  MAX_BLOCK_PICTURES,
+  type RestorationStream,
+  type RestoredBlock,
+} from './types.js';
+
+/** What a stream asks its device for. */
+export interface RunOrder extends Pick<RunRequest, 'reset' | 'strength' | 'inputs' | 'outputs' | 'masks'> {
+  priority: number;
+  /** How often the model runs for it. */
+  runs: number;
+}
 
 export interface WorkerStreamOptions {
+  packageName: string;
   variant: Variant;
   width: number;
   height: number;
   pool: BufferPool;
-  run: (job: {
-    priority: number;
-    reset: boolean;
-    inputs: ArrayBuffer[];
-    outputs: ArrayBuffer[];
-  }) => Promise<RunReply>;
+  run: (order: RunOrder) => Promise<RunReply>;
   close: () => void;
 }
 
@@ -28,6 +36,7 @@ export class WorkerStream implements RestorationStream {
   readonly outputHeight: number;
   priority = 0;
   readonly #options: WorkerStreamOptions;
+  #strength = 1;
   /** The state is all zeros from the start; a reset before the first block changes nothing. */
   #reset = false;
   #busy = false;
@@ -42,7 +51,19 @@ export class WorkerStream implements RestorationStream {
     this.outputHeight = options.height * options.variant.scale;
   }
 
-  async restore(pictures: I420Picture[]): Promise<RestoredBlock> {
+  get strength(): number {
+    return this.#strength;
+  }
+
+  set strength(strength: number) {
+    if (typeof strength !== 'number' || !(strength >= 0 && strength <= 1)) {
+      throw new VireoError('bad-request', `strength is a number from 0 to 1, not ${String(strength)}`);
+    }
+    if (strength !== 1 && this.variant.strength === undefined) throw this.#lacks('strength');
+    this.#strength = strength;
+  }
+
+  async restore(pictures: InputPicture[]): Promise<RestoredBlock> {
     if (this.#closed) throw new VireoError('unavailable', 'the restoration stream is closed');
     if (this.#busy) throw new VireoError('conflict', 'a stream restores one block at a time');
     this.#check(pictures);
@@ -53,9 +74,18 @@ export class WorkerStream implements RestorationStream {
     this.#reset = false;
     this.#busy = true;
     try {
-      const inputs = pictures.map((picture) => picture.buffer);
-      const reply = await this.#options.run({ priority: this.priority, reset, inputs, outputs });
-      for (const buffer of reply.inputs) this.#options.pool.give(buffer);
+      const reply = await this.#options.run({
+        priority: this.priority,
+        runs: pictures.length / this.variant.T,
+        reset,
+        strength: this.#strength,
+        inputs: pictures.map((picture) => picture.buffer),
+        outputs,
+        masks: pictures.map((picture) => picture.mask ?? null),
+      });
+      for (const buffer of [...reply.inputs, ...reply.masks]) {
+        if (buffer !== null) this.#options.pool.give(buffer);
+      }
       return {
         pictures: pictures.map((picture, index) => ({
           buffer: reply.outputs[index] ?? new ArrayBuffer(0),
@@ -83,6 +113,10 @@ export class WorkerStream implements RestorationStream {
     return this.#options.pool.take(i420ByteLength(this.inputWidth, this.inputHeight));
   }
 
+  allocateMask(): ArrayBuffer {
+    return this.#options.pool.take(this.inputWidth * this.inputHeight);
+  }
+
   reset(): void {
     this.#reset = true;
   }
@@ -93,23 +127,52 @@ export class WorkerStream implements RestorationStream {
     this.#options.close();
   }
 
-  #check(pictures: readonly I420Picture[]): void {
+  #check(pictures: readonly InputPicture[]): void {
     const { T } = this.variant;
+    const most = Math.floor(MAX_BLOCK_PICTURES / T) * T;
+    if (pictures.length === 0 || pictures.length % T !== 0 || pictures.length > most) {
+      const several = T === 1 ? '' : ` in multiples of ${T}`;
+      throw new VireoError(
+        'bad-request',
+        `a block is ${T} to ${most} pictures${several}, not ${pictures.length}`,
+      );
+    }
+    for (const picture of pictures) this.#checkPicture(picture);
+    const buffers = pictures.flatMap(({ buffer, mask }) => (mask === undefined ? [buffer] : [buffer, mask]));
+    // A buffer can be transferred once.
+    if (new Set(buffers).size < buffers.length) {
+      throw new VireoError('bad-request', 'two pictures or masks of the block share a buffer');
+    }
+  }
+
+  #checkPicture(picture: InputPicture): void {
     const [width, height] = [this.inputWidth, this.inputHeight];
-    if (pictures.length !== T) {
-      throw new VireoError('bad-request', `a block is ${T} pictures, not ${pictures.length}`);
+    const fits =
+      picture.width === width &&
+      picture.height === height &&
+      picture.buffer.byteLength === i420ByteLength(width, height);
+    if (!fits) {
+      throw new VireoError(
+        'bad-request',
+        `the stream takes ${width}x${height}, not ${picture.width}x${picture.height} in ${picture.buffer.byteLength} bytes`,
+      );
     }
-    for (const picture of pictures) {
-      const fits =
-        picture.width === width &&
-        picture.height === height &&
-        picture.buffer.byteLength === i420ByteLength(width, height);
-      if (!fits) {
-        throw new VireoError(
-          'bad-request',
-          `the stream takes ${width}x${height}, not ${picture.width}x${picture.height} in ${picture.buffer.byteLength} bytes`,
-        );
-      }
+    const { mask } = picture;
+    if (mask === undefined) return;
+    if (this.variant.mask === undefined) throw this.#lacks('mask');
+    if (mask.byteLength !== width * height) {
+      throw new VireoError(
+        'bad-request',
+        `the mask of a ${width}x${height} picture is ${width * height} bytes, not ${mask.byteLength}`,
+      );
     }
+  }
+
+  #lacks(input: 'mask' | 'strength'): VireoError {
+    const { packageName, variant } = this.#options;
+    return new VireoError(
+      'unsupported',
+      `model "${packageName}": file ${variant.file} takes no ${input} (its manifest names no such input)`,
+    );
   }
 }

@@ -1,4 +1,4 @@
-/** Which installed package and task a command works with, from its flags. */
+/** Which installed package and tasks a command works with, from its flags. */
 import { configSchema } from '../config/schema.js';
 import { VireoError } from '../errors.js';
 import type { Task } from './fit.js';
@@ -18,22 +18,26 @@ export interface ModelFlags {
 
 export interface ChosenModel {
   model: ModelPackage;
-  task: Task;
+  /** What to try on a picture, in this order; at least one. */
+  tasks: readonly Task[];
 }
 
+/** What `auto` stands for: whichever the picture's size has a use for. */
+const AUTO_TASKS: readonly Task[] = ['sr', 'deblur'];
+
 /**
- * `--model`, else the configuration's default, else any package that has the task. `auto` is super-resolution
- * where the package has it, else the first task it has.
+ * `--model`, else the configuration's default, else any package that has the task. `auto` is super-resolution or,
+ * for pictures that are too large for it, deblurring; in a package with neither, the first task it has.
  */
 export async function chooseModel(flags: ModelFlags): Promise<ChosenModel> {
   const packages = ModelPackages.create(flags.modelDir);
   const { task } = flags;
   if (flags.model !== undefined) {
     const model = await packages.load(flags.model);
-    const chosen = taskOf(model, task);
-    if (chosen !== null) return { model, task: chosen };
-    const tasks = tasksOf(model).join(', ');
-    throw new VireoError('unsupported', `--task ${task}: model "${flags.model}" has ${tasks} only`);
+    const tasks = wantedOf(model, task);
+    if (tasks.length > 0) return { model, tasks };
+    const there = tasksOf(model).join(', ');
+    throw new VireoError('unsupported', `--task ${task}: model "${flags.model}" has ${there} only`);
   }
   const usable = (await packages.list()).filter((entry) => entry.manifest !== null);
   const preferred = configSchema.parse({}).restoration.model;
@@ -50,15 +54,16 @@ export async function chooseModel(flags: ModelFlags): Promise<ChosenModel> {
     throw new VireoError('unsupported', `${flag} ${task}: no installed model has it; installed: ${list}`);
   }
   const model = await packages.load(wanted.name);
-  return { model, task: taskOf(model, task) ?? 'sr' };
+  return { model, tasks: wantedOf(model, task) };
 }
 
 function tasksOf(model: ModelPackage): Task[] {
   return [...new Set(model.manifest.variants.map((variant) => variant.task))];
 }
 
-function taskOf(model: ModelPackage, flag: TaskFlag): Task | null {
+function wantedOf(model: ModelPackage, flag: TaskFlag): readonly Task[] {
   const tasks = tasksOf(model);
-  if (flag === 'auto') return tasks.includes('sr') ? 'sr' : (tasks[0] ?? null);
-  return tasks.includes(flag) ? flag : null;
+  if (flag !== 'auto') return tasks.filter((task) => task === flag);
+  const wanted = AUTO_TASKS.filter((task) => tasks.includes(task));
+  return wanted.length > 0 ? wanted : tasks.slice(0, 1);
 }

@@ -1,5 +1,5 @@
 /** Small helpers around node-av that the file tools share. */
-import { type CodecContext, FFmpegError, Frame, type IRational, Log, type Packet } from 'node-av';
+import { type CodecContext, FFmpegError, Frame, type IRational, Log, type Packet, Rational } from 'node-av';
 import {
   AV_LOG_FATAL,
   AV_NOPTS_VALUE,
@@ -44,11 +44,19 @@ export function copyToI420(frame: Frame, buffer: ArrayBuffer): void {
   }
 }
 
-/** The luma plane of a yuv420p frame, a copy of width * height bytes. */
-export function lumaOf(frame: Frame): Uint8Array {
+/** The luma plane of a yuv420p or gray frame, a copy of width * height bytes. */
+export function lumaOf(frame: Frame): Uint8Array<ArrayBuffer> {
   const luma = new Uint8Array(frame.width * frame.height);
-  copyPlane(frame, 0, frame.width, frame.height, luma);
+  copyLuma(frame, luma.buffer);
   return luma;
+}
+
+export function copyLuma(frame: Frame, buffer: ArrayBuffer): void {
+  const { width, height } = frame;
+  if (buffer.byteLength !== width * height) {
+    throw new VireoError('internal', `a ${width}x${height} plane does not fit ${buffer.byteLength} bytes`);
+  }
+  copyPlane(frame, 0, width, height, new Uint8Array(buffer));
 }
 
 function copyPlane(frame: Frame, plane: number, rowBytes: number, rows: number, target: Uint8Array): number {
@@ -92,14 +100,30 @@ export function tagsOf(frame: Frame): FrameTags {
 
 /** A frame with a copy of the picture; the caller frees it. */
 export function frameOf(picture: I420Picture, tags: FrameTags): Frame {
-  const frame = Frame.fromVideoBuffer(Buffer.from(picture.buffer), {
-    width: picture.width,
-    height: picture.height,
+  const { width, height } = picture;
+  // What node-av makes of a buffer only points at it, and the buffer is reused before the frame is done with.
+  const view = Frame.fromVideoBuffer(Buffer.from(picture.buffer), {
+    width,
+    height,
     format: AV_PIX_FMT_YUV420P,
     pts: tags.pts,
     timeBase: tags.timeBase,
     sampleAspectRatio: { num: 1, den: 1 },
   });
+  const frame = new Frame();
+  frame.alloc();
+  try {
+    Object.assign(frame, { width, height, format: AV_PIX_FMT_YUV420P });
+    check(frame.getBuffer(), 'no memory for a frame', 'internal');
+    check(frame.copy(view), 'a frame cannot be copied', 'internal');
+    check(frame.copyProps(view), 'a frame cannot be copied', 'internal');
+  } catch (thrown) {
+    frame.free();
+    throw thrown;
+  } finally {
+    view.free();
+  }
+  frame.timeBase = new Rational(tags.timeBase.num, tags.timeBase.den);
   frame.duration = tags.duration;
   frame.colorSpace = tags.colorSpace;
   frame.colorPrimaries = tags.colorPrimaries;

@@ -13,26 +13,44 @@ const MAX_ASPECT = 4;
 
 export interface Fit {
   variant: Variant;
-  /** What the decoder scales the picture to: the variant's input. */
+  /** The picture is not scaled, only cut to even sizes and padded. */
+  keepsSize: boolean;
+  /** The picture as the model sees it: scaled, or cut. */
+  pictureWidth: number;
+  pictureHeight: number;
+  /** The variant's input: the picture, and what it is padded with on its right and at its bottom. */
   inputWidth: number;
   inputHeight: number;
+  /** What is shown of the variant's output: all but what the padding became. */
   outputWidth: number;
   outputHeight: number;
 }
 
 export type FitResult =
   | ({ fits: true } & Fit)
-  | { fits: false; reason: 'already-sharp' | 'unsupported-size'; detail: string };
+  | {
+      fits: false;
+      reason: 'already-sharp' | 'unsupported-size';
+      detail: string;
+      /** The target is to blame, not the picture. */
+      ofTarget?: true;
+    };
 
 export interface FitOptions {
   /** Short side of the restored picture. */
   targetShortSide?: number;
-  task?: Task;
+  /** The first of them that has a use for the picture is taken. Super-resolution alone unless given. */
+  tasks?: readonly Task[];
+  /** The caller pads, and crops what comes out: a picture that has the target's size already is not scaled. */
+  mayPad?: boolean;
 }
 
 /**
- * ×4 up to a third of the target's short side (240 for 720), ×2 up to two thirds (480); above it the picture
- * is sharp enough. Width and height may come in any orientation.
+ * `sr`: ×4 up to a third of the target's short side (240 for 720), ×2 up to two thirds (480); above it the
+ * picture is sharp enough. `deblur`: the same where the package has such variants, else ×1, up to the target's
+ * size: what is smaller is enlarged by the decoder first, and sharpened at its new size. `inpaint`: pictures
+ * that come out in the target's size without having been scaled (which would mix lost pixels with known ones),
+ * and only for callers that pad. Width and height may come in any orientation.
  */
 export function fitPicture(
   manifest: Manifest,
@@ -40,7 +58,7 @@ export function fitPicture(
   height: number,
   options: FitOptions = {},
 ): FitResult {
-  const target = options.targetShortSide ?? DEFAULT_TARGET_SHORT_SIDE;
+  const { targetShortSide: target = DEFAULT_TARGET_SHORT_SIDE, tasks = ['sr'], mayPad = false } = options;
   const shortSide = Math.min(width, height);
   const size = `${width}x${height}`;
   if (!Number.isInteger(width) || !Number.isInteger(height) || shortSide < MIN_SHORT_SIDE) {
@@ -49,15 +67,27 @@ export function fitPicture(
   if (Math.max(width, height) > MAX_ASPECT * shortSide) {
     return no('unsupported-size', `${size} is longer than ${MAX_ASPECT}:1`);
   }
-  const variant = chooseVariant(manifest, shortSide, target, options.task ?? 'sr');
+  const variant = chooseVariant(manifest, shortSide, target, tasks);
   if (variant === undefined) {
     return no('already-sharp', `${size} has no use for a restored picture of ${target} lines`);
   }
-  const sized = fitToVariant(variant, width, height, target);
+  const mustPad = variant.task === 'inpaint';
+  const pads =
+    mayPad && (mustPad || variant.scale === 1) && evenBelow(shortSide) * variant.scale === evenBelow(target);
+  if (mustPad && !pads) {
+    return no('unsupported-size', `inpainting does not scale ${size} to ${target} lines`);
+  }
+  const sized = pads ? padToVariant(variant, width, height) : fitToVariant(variant, width, height, target);
   if (sized === undefined) {
-    return no('unsupported-size', `${target} lines are no multiple of ${2 * variant.fold * variant.scale}`);
+    const detail = `${target} lines are no multiple of ${2 * variant.fold * variant.scale}`;
+    return { fits: false, reason: 'unsupported-size', detail, ofTarget: true };
   }
   return { fits: true, ...sized };
+}
+
+/** Whether the package deblurs pictures that are too large for super-resolution. */
+export function takesSameSize(manifest: Manifest): boolean {
+  return manifest.variants.some(({ task, scale }) => task === 'deblur' && scale === 1);
 }
 
 /** Sizes for one variant, whatever the picture's own short side; undefined when the target is no multiple of its grid. */
@@ -75,6 +105,9 @@ export function fitToVariant(
   const [inputWidth, inputHeight] = width >= height ? [long, short] : [short, long];
   return {
     variant,
+    keepsSize: false,
+    pictureWidth: inputWidth,
+    pictureHeight: inputHeight,
     inputWidth,
     inputHeight,
     outputWidth: inputWidth * variant.scale,
@@ -82,19 +115,36 @@ export function fitToVariant(
   };
 }
 
-/** The scale that fits the size best, else (a package without it) the next that the size allows. */
+/** The picture as it is, padded to the variant's grid. 4:2:0 has no odd sizes: a last odd column or row is cut off. */
+function padToVariant(variant: Variant, width: number, height: number): Fit {
+  const grid = 2 * variant.fold;
+  const [pictureWidth, pictureHeight] = [evenBelow(width), evenBelow(height)];
+  return {
+    variant,
+    keepsSize: true,
+    pictureWidth,
+    pictureHeight,
+    inputWidth: Math.ceil(pictureWidth / grid) * grid,
+    inputHeight: Math.ceil(pictureHeight / grid) * grid,
+    outputWidth: pictureWidth * variant.scale,
+    outputHeight: pictureHeight * variant.scale,
+  };
+}
+
+/** For the first task that has one: the scale that fits the size best, else the next that the size allows. */
 function chooseVariant(
   manifest: Manifest,
   shortSide: number,
   target: number,
-  task: Task,
+  tasks: readonly Task[],
 ): Variant | undefined {
-  const wanted = preferredScales(shortSide, target, task);
-  for (const scale of wanted) {
-    const variant = manifest.variants.find(
-      (candidate) => candidate.task === task && candidate.scale === scale,
-    );
-    if (variant !== undefined) return variant;
+  for (const task of tasks) {
+    for (const scale of preferredScales(shortSide, target, task)) {
+      const variant = manifest.variants.find(
+        (candidate) => candidate.task === task && candidate.scale === scale,
+      );
+      if (variant !== undefined) return variant;
+    }
   }
   return undefined;
 }
@@ -104,6 +154,10 @@ function preferredScales(shortSide: number, target: number, task: Task): Scale[]
   if (shortSide * 3 <= target) return [4, 2, ...sameSize];
   if (shortSide * 3 <= target * 2) return [2, ...sameSize];
   return shortSide <= target ? sameSize : [];
+}
+
+function evenBelow(size: number): number {
+  return size - (size % 2);
 }
 
 function no(reason: 'already-sharp' | 'unsupported-size', detail: string): FitResult {

@@ -1,4 +1,4 @@
-/** Messages between an InferenceDevice and its Worker. Picture buffers are transferred, never copied. */
+/** Messages between an InferenceDevice and its Worker. Picture and mask buffers are transferred, never copied. */
 import type { VireoErrorCode } from '../errors.js';
 import type { Manifest, Variant } from './manifest.js';
 import type { DeviceOptions, ModelPackage, ProviderName } from './types.js';
@@ -30,9 +30,13 @@ export interface RunRequest {
   stream: number;
   /** Start from an all-zero state. */
   reset: boolean;
-  /** One I420 picture each, `variant.T` of both. */
+  /** For variants with such an input; 1 for all others. */
+  strength: number;
+  /** One I420 picture each, a multiple of `variant.T` of both. */
   inputs: ArrayBuffer[];
   outputs: ArrayBuffer[];
+  /** One for each input; null: nothing of it is lost. */
+  masks: (ArrayBuffer | null)[];
 }
 
 export type ToWorker = OpenRequest | RunRequest | { type: 'close'; stream: number } | { type: 'exit' };
@@ -45,6 +49,8 @@ export interface WorkerFailure {
 export interface RunReply {
   inputs: ArrayBuffer[];
   outputs: ArrayBuffer[];
+  masks: (ArrayBuffer | null)[];
+  /** Of all runs together. */
   runMs: number;
 }
 
@@ -53,6 +59,11 @@ export type FromWorker =
   | { type: 'failed'; error: WorkerFailure }
   | { type: 'opened'; request: number; error: WorkerFailure | null }
   | { type: 'ran'; request: number; error: WorkerFailure | null; reply: RunReply };
+
+/** Every buffer that a run takes along and brings back. */
+export function buffersOf(run: Pick<RunRequest, 'inputs' | 'outputs' | 'masks'>): ArrayBuffer[] {
+  return [...run.inputs, ...run.outputs, ...run.masks.filter((mask) => mask !== null)];
+}
 
 export function variantIndexOf(manifest: Manifest, variant: Variant): number {
   return manifest.variants.findIndex(

@@ -1,14 +1,15 @@
 /** Entry of the Worker that owns the ONNX sessions of one device and the state of every stream on it. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { VireoError } from '../errors.js';
-import type {
-  FromWorker,
-  OpenRequest,
-  RunRequest,
-  ToWorker,
-  VariantKey,
-  WorkerFailure,
-  WorkerSettings,
+import {
+  buffersOf,
+  type FromWorker,
+  type OpenRequest,
+  type RunRequest,
+  type ToWorker,
+  type VariantKey,
+  type WorkerFailure,
+  type WorkerSettings,
 } from './inferenceProtocol.js';
 import { type CarriedState, ModelSession } from './ModelSession.js';
 
@@ -41,11 +42,21 @@ async function open(message: OpenRequest): Promise<void> {
   streams.set(message.stream, { session, state });
 }
 
+/** T pictures after T pictures, each run with the state that the one before it left. */
 async function run(message: RunRequest): Promise<number> {
   const stream = streams.get(message.stream);
   if (stream === undefined) throw new VireoError('not-found', 'the stream is closed');
-  if (message.reset) stream.session.reset(stream.state);
-  return await stream.session.run(stream.state, message.inputs, message.outputs);
+  const { session, state } = stream;
+  const { inputs, outputs, masks, strength } = message;
+  if (message.reset) session.reset(state);
+  let runMs = 0;
+  for (let from = 0; from < inputs.length; ) {
+    const to = from + session.variant.T;
+    const how = { strength, masks: masks.slice(from, to) };
+    runMs += await session.run(state, inputs.slice(from, to), outputs.slice(from, to), how);
+    from = to;
+  }
+  return runMs;
 }
 
 function failure(thrown: unknown): WorkerFailure {
@@ -75,12 +86,12 @@ async function handle(message: ToWorker): Promise<void> {
       return;
     }
     case 'run': {
-      const { request, inputs, outputs } = message;
+      const { request, inputs, outputs, masks } = message;
       let runMs = 0;
       const error = await attempt(async () => {
         runMs = await run(message);
       });
-      reply({ type: 'ran', request, error, reply: { inputs, outputs, runMs } }, [...inputs, ...outputs]);
+      reply({ type: 'ran', request, error, reply: { inputs, outputs, masks, runMs } }, buffersOf(message));
       return;
     }
     case 'close':

@@ -40,6 +40,16 @@ export const variantSchema = z.strictObject({
   luma: tensorName,
   /** uint8 [T, 2, h/2, w/2], the U and the V plane of 4:2:0. */
   chroma: tensorName,
+  /**
+   * uint8 [T, 1, h, w]: 0 where the picture is as decoded, 255 where a pixel is lost. Left out: the graph has no
+   * such input, and nobody can give the variant a mask.
+   */
+  mask: tensorName.optional(),
+  /**
+   * float32 [1]: how much of the restoration is applied, from 0 (the plain enlarging) to 1 (all of it). Left out:
+   * the graph has no such input, and always applies all.
+   */
+  strength: tensorName.optional(),
   /** uint8 [T, 1, h*scale, w*scale]. */
   lumaOut: tensorName,
   /** uint8 [T, 2, h*scale/2, w*scale/2]. */
@@ -55,6 +65,7 @@ export const evaluationRowSchema = z.strictObject({
   psnrY: z.number(),
   ssimY: z.number(),
   warpError: z.number().nullable(),
+  tOF: z.number().nullable().optional(),
 });
 
 export const manifestSchema = z.strictObject({

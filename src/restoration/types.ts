@@ -26,6 +26,9 @@ export interface DeviceOptions {
   warmUpSizes: readonly { scale: 1 | 2 | 4; width: number; height: number }[];
 }
 
+/** Most pictures in one block: what a caller may hand over, and be without, at a time. */
+export const MAX_BLOCK_PICTURES = 32;
+
 /** One Worker with ONNX sessions on one device. `session.run()` never happens outside of it. */
 export interface InferenceDevice {
   readonly provider: ProviderName;
@@ -44,6 +47,15 @@ export interface InferenceDevice {
   close(): Promise<void>;
 }
 
+/** A picture to restore, and what of it is lost. */
+export interface InputPicture extends I420Picture {
+  /**
+   * One byte for each luma pixel, row by row: 0 as decoded, 255 lost. Only for variants with a mask input; left
+   * out: nothing is lost. Owned and transferred like the picture's buffer.
+   */
+  mask?: ArrayBuffer;
+}
+
 export interface RestoredBlock {
   pictures: I420Picture[];
   /** Time in `session.run()`, milliseconds, for the block. */
@@ -59,15 +71,25 @@ export interface RestorationStream {
   /** Blocks of streams with a higher one go first; 0 unless set. Applies from the next block on. */
   priority: number;
   /**
-   * Restores one block of `variant.T` pictures. Takes ownership of the pictures' buffers (they are
-   * transferred to the Worker); hands out pictures whose buffers the caller owns and gives back with
-   * `recycle`. One block at a time per stream; blocks of different streams interleave.
+   * How much of the restoration is applied, from 0 (the plain enlarging) to 1 (all of it, and what it is unless
+   * set). Applies from the next block on. Setting it throws `bad-request` outside of that range, and
+   * `unsupported` below 1 where the variant has no strength input.
    */
-  restore(pictures: I420Picture[]): Promise<RestoredBlock>;
+  strength: number;
+  /**
+   * Restores one block: a multiple of `variant.T` pictures, MAX_BLOCK_PICTURES at most, which the Worker runs T at
+   * a time with the state carried from run to run; how a stream is split into blocks changes no byte of it.
+   * Takes ownership of the pictures' buffers (they are transferred to the Worker); hands out pictures whose
+   * buffers the caller owns and gives back with `recycle`. One block at a time per stream; blocks of different
+   * streams interleave. A block that is refused (`bad-request`, `unsupported`) stays the caller's.
+   */
+  restore(pictures: InputPicture[]): Promise<RestoredBlock>;
   /** Gives buffers back to the pool that `allocateInput` and the outputs come from. */
   recycle(buffer: ArrayBuffer): void;
   /** A buffer of the input size from the pool, or a new one. */
   allocateInput(): ArrayBuffer;
+  /** A buffer for the mask of one picture, from the pool or new; what it holds is left from before. */
+  allocateMask(): ArrayBuffer;
   /** The next block starts from an all-zero state (resolution change, seek, decoder reset). */
   reset(): void;
   /** Idempotent. */

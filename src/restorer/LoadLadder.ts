@@ -138,6 +138,8 @@ export class LoadLadder {
   update(observation: LadderObservation): LadderDecision {
     const { nowMs } = observation;
     const before = { level: this.#level, frameRatio: this.#frameRatio };
+    // The picture has another size now, and the level no model for it: waiting would show nothing.
+    if (this.level !== 'original' && observation.costMs[this.level] === undefined) this.suspend();
     if (this.#level === null) this.#enter(observation);
     else if (this.#level !== 'original' && observation.stalledMs >= this.#options.stallMs) {
       this.#stepDown('original', nowMs);

@@ -1,4 +1,4 @@
-import { type Fit, type FitResult, fitPicture } from '../restoration/fit.js';
+import { type Fit, type FitResult, fitPicture, type Task } from '../restoration/fit.js';
 import type { Manifest, Variant } from '../restoration/manifest.js';
 import type { ModelPackage } from '../restoration/types.js';
 import type { ModelLevel } from './LoadLadder.js';
@@ -6,18 +6,26 @@ import type { RestoreTarget } from './RestoreStage.js';
 
 const TYPICAL_FRAME_MS = 1_000 / 30;
 
+export interface ModelChoiceOptions {
+  blockBudgetMs: number;
+  /** Pictures that are too large for super-resolution, up to the target's size, are deblurred. */
+  sameSize: boolean;
+}
+
 /**
  * The packages of the load ladder, and which of their variants a picture of some size is restored with. A
  * variant with a longer block is preferred as long as its first frame need not wait longer than the budget.
  */
 export class ModelChoice {
   readonly #manifests: Partial<Record<ModelLevel, Manifest>> = {};
+  readonly #tasks: readonly Task[];
 
   /** `ladder`: the heaviest first; a third and later package is not used. */
-  constructor(ladder: readonly ModelPackage[], blockBudgetMs: number) {
+  constructor(ladder: readonly ModelPackage[], { blockBudgetMs, sameSize }: ModelChoiceOptions) {
     const [full, lighter] = ladder;
     if (full) this.#manifests.full = byPreference(full.manifest, blockBudgetMs);
     if (lighter) this.#manifests.lighter = byPreference(lighter.manifest, blockBudgetMs);
+    this.#tasks = relayTasks(sameSize);
   }
 
   /** Package at a level; undefined when the ladder has no such step. */
@@ -28,10 +36,13 @@ export class ModelChoice {
   fit(width: number, height: number, targetHeight: number): FitResult {
     const { full } = this.#manifests;
     if (full === undefined) return { fits: false, reason: 'unsupported-size', detail: 'no model is loaded' };
-    return fitPicture(full, width, height, { targetShortSide: targetHeight });
+    return fitPicture(full, width, height, { targetShortSide: targetHeight, tasks: this.#tasks });
   }
 
-  /** The same input and output size at every level, so that stepping never changes the picture's size. */
+  /**
+   * The same input and output size at every level, so that stepping never changes the picture's size. Null where
+   * the level has no variant for the task: below it there is only the original then.
+   */
   targetAt(level: ModelLevel, chosen: Fit): RestoreTarget | null {
     const manifest = this.#manifests[level];
     const { task, scale, fold } = chosen.variant;
@@ -41,6 +52,11 @@ export class ModelChoice {
     if (manifest === undefined || variant === undefined) return null;
     return { packageName: manifest.name, variant, width: chosen.inputWidth, height: chosen.inputHeight };
   }
+}
+
+/** What a call's pictures are restored for, in order of preference. */
+export function relayTasks(sameSize: boolean): readonly Task[] {
+  return sameSize ? ['sr', 'deblur'] : ['sr'];
 }
 
 function byPreference(manifest: Manifest, blockBudgetMs: number): Manifest {

@@ -3,13 +3,14 @@ import { VireoError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { createVideoDecoder } from '../media/NodeAvDecoder.js';
 import { availableEncoders, createVideoEncoder } from '../media/NodeAvEncoder.js';
+import { takesSameSize } from '../restoration/fit.js';
 import { createInferenceDevice } from '../restoration/InferenceDevice.js';
 import { ModelPackages } from '../restoration/ModelPackages.js';
-import type { InferenceDevice } from '../restoration/types.js';
+import type { InferenceDevice, ModelPackage } from '../restoration/types.js';
 import { CostModel } from './CostModel.js';
 import { DeviceGate } from './DeviceGate.js';
 import { type FromChild, isPermanent, type ToChild } from './ipc.js';
-import { ModelChoice } from './ModelChoice.js';
+import { ModelChoice, relayTasks } from './ModelChoice.js';
 import type { PipelineContext } from './PipelineContext.js';
 import { Scheduler } from './Scheduler.js';
 import { TrackPipeline } from './TrackPipeline.js';
@@ -22,6 +23,7 @@ const REPORT_INTERVAL_MS = 1_000;
 const WARM_UP_SIZES = [
   { scale: 4, width: 320, height: 180 },
   { scale: 2, width: 640, height: 360 },
+  { scale: 1, width: 1280, height: 720 },
 ] as const;
 
 export interface RestorerHostOptions {
@@ -73,10 +75,14 @@ export class RestorerHost {
 
   /** Loads and warms up the models, then says `ready`. Rejects with a one-line reason. */
   static async start(hostOptions: RestorerHostOptions): Promise<RestorerHost> {
-    const { modelDirs, model, provider, threads, blockBudgetMs } = hostOptions.options;
-    const packages = await ModelPackages.create(modelDirs).loadLadder(model);
+    const { modelDirs, model, provider, threads, blockBudgetMs, sameSize = false } = hostOptions.options;
+    const packages = forCalls(await ModelPackages.create(modelDirs).loadLadder(model), sameSize);
     const device = await createInferenceDevice({ provider, threads, packages, warmUpSizes: WARM_UP_SIZES });
-    const host = new RestorerHost(hostOptions, device, new ModelChoice(packages, blockBudgetMs));
+    const host = new RestorerHost(
+      hostOptions,
+      device,
+      new ModelChoice(packages, { blockBudgetMs, sameSize }),
+    );
     try {
       const encoders = await availableEncoders();
       const codecs = encoders.filter(({ available }) => available).map(({ codec }) => codec);
@@ -179,6 +185,22 @@ export class RestorerHost {
     const nowMs = performance.now();
     for (const pipeline of this.#tracks.values()) pipeline.report(nowMs);
   }
+}
+
+/** The variants that calls have a use for: each one that is loaded takes memory, and time to warm up. */
+function forCalls(ladder: readonly ModelPackage[], sameSize: boolean): ModelPackage[] {
+  const [top] = ladder;
+  if (sameSize && top !== undefined && !takesSameSize(top.manifest)) {
+    throw new VireoError(
+      'config-invalid',
+      `restoration.sameSize: model "${top.manifest.name}" has no variant for task deblur and scale 1`,
+    );
+  }
+  const tasks = relayTasks(sameSize);
+  return ladder.map((model) => {
+    const variants = model.manifest.variants.filter(({ task }) => tasks.includes(task));
+    return { ...model, manifest: { ...model.manifest, variants } };
+  });
 }
 
 /** What the relay is told when the host cannot start. */

@@ -48,6 +48,7 @@ export const restorerOptionsSchema: z.ZodType<RestorerOptions> = z.strictObject(
   pingTimeoutMs: z.number().positive(),
   logLevel: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']),
   loadShedding: z.boolean().exactOptional(),
+  sameSize: z.boolean().exactOptional(),
 });
 
 const reasonSchema = z.enum([

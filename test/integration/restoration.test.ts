@@ -4,18 +4,23 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bundledModelsUrl } from '../../src/entrypoints.js';
-import type { I420Picture } from '../../src/media/types.js';
 import { copyToI420 } from '../../src/restoration/ffmpeg.js';
 import { uprightFilter } from '../../src/restoration/filters.js';
 import { createInferenceDevice } from '../../src/restoration/InferenceDevice.js';
 import { ModelPackages } from '../../src/restoration/ModelPackages.js';
-import type { InferenceDevice, ModelPackage, RestorationStream } from '../../src/restoration/types.js';
+import type { Variant } from '../../src/restoration/manifest.js';
+import type {
+  InferenceDevice,
+  InputPicture,
+  ModelPackage,
+  RestorationStream,
+} from '../../src/restoration/types.js';
 import { VideoFileReader } from '../../src/restoration/VideoFileReader.js';
 import { realClip } from '../support/naturalClip.js';
 
 const WIDTH = 160;
 const HEIGHT = 96;
-const FRAMES = 6;
+const FRAMES = 8;
 
 let ladder: ModelPackage[];
 let device: InferenceDevice;
@@ -55,25 +60,39 @@ async function smallPictures(): Promise<ArrayBuffer[]> {
 }
 
 async function open(step = 0, scale = 4): Promise<RestorationStream> {
+  const stream = await openWhere(step, (variant) => variant.scale === scale);
+  if (stream === null) throw new Error(`step ${step} of the ladder has no ×${scale}`);
+  return stream;
+}
+
+/** With the first variant that answers; null: the package has none. */
+async function openWhere(
+  step: number,
+  wanted: (variant: Variant) => boolean,
+): Promise<RestorationStream | null> {
   const model = ladder[step];
-  const variant = model?.manifest.variants.find((candidate) => candidate.scale === scale);
-  if (model === undefined || variant === undefined) throw new Error(`the ladder has no step ${step}`);
+  const variant = model?.manifest.variants.find(wanted);
+  if (model === undefined || variant === undefined) return null;
   return await device.openStream({ packageName: model.manifest.name, variant, width: WIDTH, height: HEIGHT });
 }
 
+function pictureOf(source: ArrayBuffer): InputPicture {
+  const buffer = source.slice(0);
+  return { buffer, width: WIDTH, height: HEIGHT, rtpTimestamp90k: 0, fullRange: false };
+}
+
 async function restoreOne(stream: RestorationStream, source: ArrayBuffer): Promise<Buffer> {
-  const picture: I420Picture = {
-    buffer: source.slice(0),
-    width: WIDTH,
-    height: HEIGHT,
-    rtpTimestamp90k: 0,
-    fullRange: false,
-  };
-  const { pictures } = await stream.restore([picture]);
-  const buffer = pictures[0]?.buffer ?? new ArrayBuffer(0);
-  const bytes = Buffer.from(new Uint8Array(buffer).slice());
-  stream.recycle(buffer);
-  return bytes;
+  const [bytes] = await restoreBlock(stream, [source]);
+  return bytes ?? Buffer.alloc(0);
+}
+
+async function restoreBlock(stream: RestorationStream, sources: readonly ArrayBuffer[]): Promise<Buffer[]> {
+  const { pictures } = await stream.restore(sources.map(pictureOf));
+  return pictures.map(({ buffer }) => {
+    const bytes = Buffer.from(new Uint8Array(buffer).slice());
+    stream.recycle(buffer);
+    return bytes;
+  });
 }
 
 async function restoreAll(stream: RestorationStream, sources: readonly ArrayBuffer[]): Promise<Buffer[]> {
@@ -86,9 +105,10 @@ describe('the bundled models', () => {
   it('are a ladder from swift to a lighter one, for 180 and 360 lines, of at most 1 MB each', () => {
     expect(ladder.map((step) => step.manifest.name)).toEqual(['swift', 'swift-lite']);
     for (const { manifest, files } of ladder) {
-      expect(manifest.variants.map(({ scale, fold, T }) => [scale, fold, T])).toEqual([
-        [4, 1, 1],
-        [2, 2, 1],
+      const enlarging = manifest.variants.filter(({ task }) => task === 'sr');
+      expect(enlarging.map(({ scale, T }) => [scale, T])).toEqual([
+        [4, 1],
+        [2, 1],
       ]);
       for (const bytes of files.values()) expect(bytes.length).toBeLessThan(1 << 20);
     }
@@ -116,6 +136,27 @@ describe('the bundled models', () => {
     expect(again.every((bytes, index) => bytes.equals(whole[index] ?? Buffer.alloc(0)))).toBe(true);
   });
 
+  it.each([
+    [4, 1],
+    [4, 2],
+    [4, 3],
+    [4, 7],
+    [2, 3],
+    [2, 7],
+  ])('×%i: give the same bytes in blocks of %i, and start anew after a reset', async (scale, length) => {
+    const whole = await restoreAll(await open(0, scale), clip);
+    const stream = await open(0, scale);
+    for (let round = 0; round < 2; round++) {
+      const restored: Buffer[] = [];
+      for (let at = 0; at < FRAMES; at += length)
+        restored.push(...(await restoreBlock(stream, clip.slice(at, at + length))));
+      expect(restored.map((bytes, index) => bytes.equals(whole[index] ?? Buffer.alloc(0)))).toEqual(
+        clip.map(() => true),
+      );
+      stream.reset();
+    }
+  });
+
   it('remember: a reset gives what a new stream gives, and something else than going on', async () => {
     const last = clip[FRAMES - 1] ?? new ArrayBuffer(0);
     const fresh = await restoreOne(await open(), last);
@@ -124,6 +165,68 @@ describe('the bundled models', () => {
     stream.reset();
     expect(await restoreOne(stream, last)).toEqual(fresh);
     expect(goingOn?.equals(fresh)).toBe(false);
+  });
+});
+
+describe('the bundled models that take more than pictures', () => {
+  const lumaOf = (bytes: Buffer | undefined, scale: number) =>
+    Buffer.from(bytes ?? []).subarray(0, WIDTH * HEIGHT * scale * scale);
+
+  it('at strength 0 give the plain enlarging, whatever they remember', async (context) => {
+    const stream = await openWhere(0, ({ strength }) => strength !== undefined);
+    if (stream === null) return context.skip('no variant has a strength input');
+    const last = clip[FRAMES - 1] ?? new ArrayBuffer(0);
+    const full = await restoreBlock(stream, clip);
+    stream.strength = 0;
+    const plain = await restoreOne(stream, last);
+    stream.reset();
+    expect(await restoreOne(stream, last)).toEqual(plain);
+    expect(full.at(-1)?.equals(plain)).toBe(false);
+    stream.strength = 1;
+    stream.reset();
+    expect((await restoreBlock(stream, clip)).every((bytes, at) => bytes.equals(full[at] ?? bytes))).toBe(
+      true,
+    );
+  });
+
+  it('take an empty mask for none, and another for what it is', async (context) => {
+    const stream = await openWhere(0, ({ task, mask }) => task === 'inpaint' && mask !== undefined);
+    if (stream === null) return context.skip('no variant inpaints by a mask');
+    const [first = new ArrayBuffer(0)] = clip;
+    const masked = async (lost: number) => {
+      stream.reset();
+      const mask = stream.allocateMask();
+      new Uint8Array(mask).fill(0).fill(255, 0, lost);
+      const { pictures } = await stream.restore([{ ...pictureOf(first), mask }]);
+      return Buffer.from(pictures[0]?.buffer ?? new ArrayBuffer(0));
+    };
+    const whole = await restoreOne(stream, first);
+    expect(whole.equals(await masked(0))).toBe(true);
+    expect(whole.equals(await masked(WIDTH * 40))).toBe(false);
+  });
+
+  it('inpaint without a look at what was in the place of lost pixels', async (context) => {
+    const stream = await openWhere(0, ({ task, mask }) => task === 'inpaint' && mask !== undefined);
+    if (stream === null) return context.skip('no variant inpaints by a mask');
+    const lost = (luma: number) =>
+      clip.map((source): InputPicture => {
+        const picture = pictureOf(source);
+        const mask = stream.allocateMask();
+        new Uint8Array(mask).fill(0);
+        for (let row = 20; row < 50; row++) {
+          new Uint8Array(mask).fill(255, row * WIDTH + 30, row * WIDTH + 90);
+          new Uint8Array(picture.buffer).fill(luma, row * WIDTH + 30, row * WIDTH + 90);
+        }
+        return { ...picture, mask };
+      });
+    const { scale } = stream.variant;
+    const restored = async (luma: number) => {
+      stream.reset();
+      const { pictures } = await stream.restore(lost(luma));
+      return pictures.map(({ buffer }) => lumaOf(Buffer.from(buffer), scale));
+    };
+    const [black, white] = [await restored(16), await restored(235)];
+    expect(black.map((luma, at) => luma.equals(white[at] ?? Buffer.alloc(0)))).toEqual(clip.map(() => true));
   });
 });
 

@@ -1,15 +1,17 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bench } from '../../src/cli/bench.js';
-import { type EvaluateFlags, evaluate } from '../../src/cli/evaluate.js';
+import { evaluate } from '../../src/cli/evaluate.js';
+import type { EvaluateFlags } from '../../src/cli/evaluateFlags.js';
 import { restore } from '../../src/cli/restore.js';
 import { CallCodec } from '../../src/evaluation/CallCodec.js';
 import { scaleFilter } from '../../src/restoration/filters.js';
 import { VideoFileReader } from '../../src/restoration/VideoFileReader.js';
 import { createVideoFileWriter } from '../../src/restoration/VideoFileWriter.js';
 import { naturalClip, realClip } from '../support/naturalClip.js';
+import { writeTinyPackage } from '../support/tinyModel.js';
 import { inspect, psnrY } from '../support/videoFiles.js';
 
 let folder: string;
@@ -20,13 +22,15 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const flags: EvaluateFlags = {
   codec: 'vp8',
-  uplinkHeight: '180',
+  uplinkHeight: [180],
   bitrate: [120_000],
   blur: 0,
   loss: 0,
+  inpaint: 0,
   references: 'off',
   against: ['bilinear', 'bicubic', 'lanczos'],
   seconds: 0.4,
+  pictureAt: 0,
   model: 'swift-lite',
   provider: 'cpu',
   threads: 0,
@@ -97,6 +101,8 @@ describe('vireo evaluate', () => {
     for (const row of report.rows) {
       expect(row).toMatchObject({ codec: 'vp8', uplinkHeight: 180 });
       expect(row.warpError).toBeGreaterThan(0);
+      expect(row.tOF).toBeGreaterThan(0);
+      expect(row.tOF).toBeLessThan(10);
       expect(row.psnrY).toBeGreaterThan(20);
       expect(row.ssimY).toBeGreaterThan(0.5);
       expect(row.ssimY).toBeLessThan(1);
@@ -128,7 +134,7 @@ describe('vireo evaluate', () => {
 
   it('compares clips of fewer than 720 lines at their own size, and names those it cannot divide', async () => {
     const small = await naturalClip({ width: 352, height: 288, seconds: 0.2 });
-    const { rows } = await evaluate([small], { ...flags, uplinkHeight: '360', against: ['bicubic'] });
+    const { rows } = await evaluate([small], { ...flags, uplinkHeight: [360], against: ['bicubic'] });
     expect(rows[0]).toMatchObject({ uplinkHeight: 360, method: 'vireo' });
     const odd = await naturalClip({ width: 352, height: 292, seconds: 0.1 });
     await expect(evaluate([odd], flags)).rejects.toThrow(/REF .*is 352x292: .*multiple of 8/);
@@ -147,10 +153,154 @@ describe('vireo evaluate', () => {
   it('refuses, by the flag, what no model here does', async () => {
     const clip = await naturalClip({ seconds: 0.1, width: 352, height: 288 });
     await expect(evaluate([clip], { ...flags, references: 'on' })).rejects.toThrow(/--references on: model/);
-    await expect(evaluate([clip], { ...flags, uplinkHeight: '720' })).rejects.toThrow(
+    await expect(evaluate([clip], { ...flags, uplinkHeight: [720] })).rejects.toThrow(
       /--uplink-height 720: model/,
     );
     await expect(evaluate(['/nowhere.mp4'], flags)).rejects.toThrow(/\/nowhere\.mp4 cannot be read/);
+  });
+});
+
+describe('vireo evaluate with other models and heights', () => {
+  const quick = { ...flags, seconds: 0.2, against: ['bicubic'] };
+  const tiny = { ...quick, model: 'tiny', modelDir: [''] };
+  const one = (rows: { method: string; psnrY: number }[], method: string) =>
+    rows.find((row) => row.method === method)?.psnrY ?? 0;
+  beforeAll(async () => {
+    const root = join(folder, 'models');
+    tiny.modelDir = [root];
+    await writeTinyPackage(root, 'tiny', { complete: true });
+    await writeTinyPackage(root, 'tiny-of-three', { T: 3 });
+  });
+
+  it('compares with other packages in the same run, and says which are not there', async () => {
+    const clip = await naturalClip({ seconds: 0.2 });
+    const against = ['bicubic', 'swift', 'tiny'];
+    const { rows, bdRate } = await evaluate([clip], {
+      ...tiny,
+      model: 'swift-lite',
+      against,
+      bitrate: [60_000, 240_000],
+    });
+    expect(rows.map((row) => row.method)).toEqual([...['vireo', ...against], ...['vireo', ...against]]);
+    expect(Object.keys(bdRate)).toContain('vireo vs swift');
+    // Every method has its own pictures to the end, although they come from one device.
+    expect(new Set(rows.slice(0, 4).map((row) => row.psnrY)).size).toBe(4);
+    const alone = await evaluate([clip], { ...tiny, model: 'swift', bitrate: [60_000] });
+    expect(one(rows, 'swift')).toBe(one(alone.rows, 'vireo'));
+    await expect(evaluate([clip], { ...tiny, against: ['swift-xl'] })).rejects.toThrow(
+      /--against swift-xl: model "swift-xl" was not found/,
+    );
+    await expect(
+      evaluate([clip], { ...tiny, codec: 'none', uplinkHeight: [720], against: ['swift'] }),
+    ).rejects.toThrow(/--against swift: --uplink-height 720: model "swift" restores/);
+  });
+
+  it('compares the best heights with each other, the ones that are not restored on one side only', async () => {
+    const clip = await naturalClip({ seconds: 0.2 });
+    const report = await evaluate([clip], {
+      ...quick,
+      uplinkHeight: [180, 720],
+      bitrate: [60_000, 2_000_000],
+    });
+    expect(report.rows.map((row) => `${row.uplinkHeight} ${row.method}`)).toEqual([
+      ...['180 vireo', '180 bicubic', '180 vireo', '180 bicubic', '720 bicubic', '720 bicubic'],
+    ]);
+    const at = (bitrate: number) => report.hull?.rows.find((row) => row.bitrate === bitrate);
+    expect(at(2_000_000)).toMatchObject({ plain: { uplinkHeight: 720 }, restored: { uplinkHeight: 180 } });
+    expect(at(2_000_000)?.gain).toBeLessThan(0);
+  });
+
+  it('restores blocks of any length, every frame in its place', async () => {
+    const clip = await naturalClip({ seconds: 0.5 });
+    // Four frames in blocks of three: the second block is filled up.
+    const options = { ...tiny, seconds: 4 / 30, codec: 'none' as const };
+    const { rows } = await evaluate([clip], {
+      ...options,
+      model: 'tiny-of-three',
+      against: ['tiny', 'bicubic'],
+    });
+    // Nearest neighbour, a step brighter with each block: the longer ones stay closer to the clip.
+    expect(one(rows, 'vireo')).toBeGreaterThan(one(rows, 'tiny'));
+    expect(one(rows, 'vireo')).toBeGreaterThan(one(rows, 'bicubic') - 6);
+    for (const row of rows) expect(row.msPerFrame).toBeGreaterThan(0);
+  });
+
+  it('measures without a codec: scaling alone, or nothing at all', async () => {
+    const clip = await naturalClip({ seconds: 0.2 });
+    const clean = await evaluate([clip], { ...quick, codec: 'none', bitrate: [60_000, 240_000] });
+    expect(clean.rows.map(({ codec, bitrate, actualBitrate }) => [codec, bitrate, actualBitrate])).toEqual([
+      ['none', 0, 0],
+      ['none', 0, 0],
+    ]);
+    expect(one(clean.rows, 'bicubic')).toBeGreaterThan(one((await evaluate([clip], quick)).rows, 'bicubic'));
+    expect(clean.bdRate).toEqual({});
+    const same = await evaluate([clip], { ...tiny, codec: 'none', uplinkHeight: [720] });
+    expect(one(same.rows, 'bicubic')).toBe(100);
+  });
+
+  it('blurs before sending', async () => {
+    const clip = await naturalClip({ seconds: 0.2 });
+    const blurred = async (blur: number) => {
+      const { rows } = await evaluate([clip], { ...tiny, codec: 'none', uplinkHeight: [720], blur });
+      return one(rows, 'bicubic');
+    };
+    const [some, more] = [await blurred(1), await blurred(3)];
+    expect(some).toBeLessThan(60);
+    expect(more).toBeLessThan(some - 2);
+  });
+
+  it('loses pixels: models get the mask, plain methods fill in', async () => {
+    const clip = await naturalClip({ seconds: 0.2 });
+    const options = { ...tiny, codec: 'none' as const, uplinkHeight: [720] };
+    const lost = async (inpaint: number) => (await evaluate([clip], { ...options, inpaint })).rows;
+    const [few, half] = [await lost(10), await lost(50)];
+    // The model for tests paints lost pixels in one grey: half of the picture is as it was.
+    expect(one(half, 'vireo')).toBeLessThan(one(few, 'vireo') - 5);
+    expect(one(half, 'vireo')).toBeGreaterThan(8);
+    expect(one(half, 'bicubic')).toBeGreaterThan(one(half, 'vireo') + 8);
+    expect(one(few, 'bicubic')).toBeGreaterThan(one(half, 'bicubic') + 4);
+    expect((await lost(50)).map((row) => row.psnrY)).toEqual(half.map((row) => row.psnrY));
+  });
+
+  it('writes what every method shows as pictures', async () => {
+    const clip = await naturalClip({ seconds: 0.2 });
+    const pictures = join(folder, 'pictures');
+    await evaluate([clip], { ...quick, pictures, pictureAt: 0.1 });
+    const name = basename(clip, '.y4m');
+    expect((await readdir(pictures)).sort()).toEqual(
+      ['bicubic', 'reference', 'vireo'].map((method) => `${name}-180p-120k-${method}.png`),
+    );
+    expect(await inspect(join(pictures, `${name}-180p-120k-vireo.png`))).toMatchObject({
+      width: 1280,
+      height: 720,
+    });
+    const file = join(folder, 'a-file');
+    await writeFile(file, '');
+    await expect(evaluate([clip], { ...quick, pictures: file })).rejects.toThrow(/--pictures .*a-file/);
+  });
+
+  it('refuses flags that do not go together', async () => {
+    const clip = await naturalClip({ seconds: 0.2 });
+    const refused = (extra: Partial<EvaluateFlags>) =>
+      expect(evaluate([clip], { ...tiny, ...extra })).rejects;
+    await refused({ codec: 'none', loss: 5 }).toThrow(/--loss 5: --codec none/);
+    await refused({ inpaint: 50 }).toThrow(/--inpaint 50: needs --codec none/);
+    await refused({ inpaint: 50, codec: 'none' }).toThrow(/--inpaint 50: needs --uplink-height 720, not 180/);
+    const root = join(folder, 'maskless');
+    await writeTinyPackage(root, 'maskless', {
+      complete: true,
+      change: ({ variants, ...manifest }) => ({
+        ...manifest,
+        variants: variants.map(({ mask: _, ...variant }) => variant),
+      }),
+    });
+    await refused({
+      inpaint: 50,
+      codec: 'none',
+      uplinkHeight: [720],
+      model: 'maskless',
+      modelDir: [root],
+    }).toThrow(/--inpaint: model "maskless" \(x1-inpaint\.onnx\) takes no mask/);
   });
 });
 

@@ -1,9 +1,13 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { RtcpMessage } from '../../src/media/Rtcp.js';
 import { createRestorer } from '../../src/restorer/RestorerSupervisor.js';
 import type { Restorer, RestorerOptions, TrackReport } from '../../src/restorer/types.js';
 import { naturalClip } from '../support/naturalClip.js';
+import { writeTinyPackage } from '../support/tinyModel.js';
 import { bilinearLuma, type Clip, psnr, readY4m, shrink } from '../unit/restorer/support/clip.js';
 import { type FeederOptions, RtpFeeder } from '../unit/restorer/support/RtpFeeder.js';
 
@@ -209,6 +213,49 @@ describe('a restored track, with real codecs, models and UDP', () => {
     restorer.setMaxBitrate('first', 300_000);
     restorer.setPriority('second', 2);
     await expect.poll(() => last('first')?.outputBitrateBps ?? 1e9, WAIT).toBeLessThan(600_000);
+  });
+});
+
+describe('with restoration.sameSize', () => {
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'vireo-same-size-'));
+    await writeTinyPackage(folder, 'complete', { complete: true });
+    await writeTinyPackage(folder, 'tiny');
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  it('what is too large to be enlarged is deblurred, and smaller pictures are enlarged as ever', async () => {
+    const models = { modelDirs: [folder], model: 'complete', sameSize: true };
+    const restorer = await createRestorer({ ...options, ...models }, logger);
+    const reports: TrackReport[] = [];
+    restorer.on('report', (report) => void reports.push(report));
+    const feeder = await RtpFeeder.create({ trackId: 'large', bitrateBps: 1_000_000, fps: 5 });
+    try {
+      feeder.connect((await restorer.startTrack(feeder.track)).localAddress);
+      const large = await readY4m(await naturalClip({ fps: 10, seconds: 3 }), 5);
+      feeder.play(large);
+      await expect.poll(() => feeder.restoredCount, WAIT).toBeGreaterThanOrEqual(3);
+      expect(feeder.restored.at(-1)).toMatchObject({ width: 1280, height: 720 });
+      await expect.poll(() => reports.at(-1)?.level, WAIT).toBe('full');
+      expect(reports.at(-1)).toMatchObject({ model: 'complete', inputHeight: 720, outputHeight: 720 });
+      feeder.play(shrink(large, 4));
+      await expect.poll(() => reports.at(-1)?.inputHeight, WAIT).toBe(180);
+      const before = feeder.restoredCount;
+      await expect.poll(() => feeder.restoredCount, WAIT).toBeGreaterThan(before + 2);
+      expect(feeder.restored.at(-1)).toMatchObject({ width: 1280, height: 720 });
+    } finally {
+      await feeder.close();
+      await restorer.close();
+    }
+  });
+
+  it('a model that cannot is refused, by name', async () => {
+    const models = { modelDirs: [folder], model: 'tiny', sameSize: true };
+    await expect(createRestorer({ ...options, ...models }, logger)).rejects.toMatchObject({
+      code: 'config-invalid',
+      message: expect.stringMatching(/restoration\.sameSize: model "tiny" has no variant for task deblur/),
+    });
   });
 });
 

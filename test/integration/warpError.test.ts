@@ -1,4 +1,4 @@
-/** The flicker measure, with the committed graph: known motions, known flicker. */
+/** The measures of flicker and of motion, with the committed graph: known motions, known flicker. */
 import type { Frame } from 'node-av';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WarpMeter } from '../../src/evaluation/WarpMeter.js';
@@ -85,5 +85,60 @@ describe('warping error', () => {
     // Without the flow the difference would be the texture's own variance, hundreds.
     expect(moved).toBeLessThan(6);
     expect((jump ?? 0) - (moved ?? 0)).toBeGreaterThan(18);
+  });
+});
+
+/** tOF of methods whose second frames moved like this while the reference moved by (dx, dy). */
+async function flows(dx: number, dy: number, moved: [number, number][]): Promise<(number | null)[]> {
+  const meter = new WarpMeter(moved.length);
+  try {
+    const [before, after] = [picture(0, 0), picture(dx, dy)];
+    const shown = moved.map(([x, y]) => picture(x, y));
+    open.push(before, after, ...shown);
+    await meter.add(
+      before,
+      moved.map(() => before),
+    );
+    expect(meter.flows).toEqual(moved.map(() => null));
+    await meter.add(after, shown);
+    return meter.flows;
+  } finally {
+    await meter.close();
+  }
+}
+
+describe('tOF', () => {
+  it('is nothing for pictures that move as the reference does', async () => {
+    expect(await flows(0, 0, [[0, 0]])).toEqual([0]);
+    expect(await flows(5, -3, [[5, -3]])).toEqual([0]);
+  });
+
+  it.each([
+    [1, 0],
+    [3, -2],
+    [8, 5],
+    [0, -14],
+  ])('is as long as a motion of (%i, %i) pixels that a method does not show', async (dx, dy) => {
+    const length = Math.abs(dx) + Math.abs(dy);
+    const [still, opposite] = await flows(dx, dy, [
+      [0, 0],
+      [-dx, -dy],
+    ]);
+    // What comes in at the borders has no flow to be found.
+    expect((still ?? 0) / length).toBeGreaterThan(0.9);
+    expect((still ?? 0) / length).toBeLessThan(1.15);
+    expect((opposite ?? 0) / length).toBeGreaterThan(1.8);
+    expect((opposite ?? 0) / length).toBeLessThan(2.3);
+  });
+
+  it('does not mind a picture of other brightness', async () => {
+    const meter = new WarpMeter(1);
+    const [before, after] = [picture(0, 0), picture(3, 1)];
+    const [darker, later] = [picture(0, 0, -10), picture(3, 1, -10)];
+    open.push(before, after, darker, later);
+    await meter.add(before, [darker]);
+    await meter.add(after, [later]);
+    expect(meter.flows[0]).toBeLessThan(0.1);
+    await meter.close();
   });
 });

@@ -1,6 +1,7 @@
 /**
  * Model packages for tests, made on the fly: a nearest-neighbour upsampler whose state counts the blocks and
- * brightens the picture by one step each, so that carried, lost and reset state all show. Never shipped.
+ * brightens the picture by one step each, so that carried, lost and reset state all show. With a strength input
+ * the step is that strong; with a mask input, lost pixels come out as LOST_LUMA. Never shipped.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -9,6 +10,15 @@ import type { Manifest, Variant } from '../../src/restoration/manifest.js';
 
 const UINT8 = 2;
 const FLOAT = 1;
+const BOOL = 9;
+
+/** What a lost pixel is taken for. */
+export const LOST_LUMA = 200;
+
+export interface TinyInputs {
+  mask?: boolean;
+  strength?: boolean;
+}
 
 type Field = readonly [number: number, value: number | string | Uint8Array];
 
@@ -70,8 +80,12 @@ function value(field: 11 | 12, name: string, type: number, dims: (number | strin
   return [field, message([1, name], [2, message([1, message([1, type], [2, shape])])])];
 }
 
+function bytes(name: string, values: number[]): Field {
+  return [5, message([1, values.length], [2, UINT8], [8, name], [9, Uint8Array.from(values)])];
+}
+
 /** uint8 [T,1,h,w] and [T,2,h/2,w/2] in, `scale` times the size out; state float32 [1,1,1,1]. */
-export function tinyOnnx(scale: number, T = 1): Uint8Array {
+export function tinyOnnx(scale: number, T = 1, inputs: TinyInputs = {}): Uint8Array {
   const upsample = (from: string, to: string): Field[] => [
     node('Resize', [from, '', 'scales'], [`${to}_big`], {
       mode: 'nearest',
@@ -81,9 +95,16 @@ export function tinyOnnx(scale: number, T = 1): Uint8Array {
   ];
   const graph = message(
     node('Add', ['count', 'one'], ['count_out']),
-    ...upsample('luma', 'luma'),
+    ...(inputs.mask
+      ? [
+          node('Cast', ['mask'], ['is_lost'], { to: BOOL }),
+          node('Where', ['is_lost', 'lost_luma', 'luma'], ['luma_known']),
+        ]
+      : []),
+    ...upsample(inputs.mask ? 'luma_known' : 'luma', 'luma'),
     node('Cast', ['luma_big'], ['luma_float'], { to: FLOAT }),
-    node('Add', ['luma_float', 'count'], ['luma_sum']),
+    ...(inputs.strength ? [node('Mul', ['count', 'strength'], ['step'])] : []),
+    node('Add', ['luma_float', inputs.strength ? 'step' : 'count'], ['luma_sum']),
     node('Cast', ['luma_sum'], ['luma_out'], { to: UINT8 }),
     node('Resize', ['chroma', '', 'scales'], ['chroma_out'], {
       mode: 'nearest',
@@ -95,6 +116,8 @@ export function tinyOnnx(scale: number, T = 1): Uint8Array {
     floats('one', [1, 1, 1, 1], [1]),
     value(11, 'luma', UINT8, [T, 1, 'h', 'w']),
     value(11, 'chroma', UINT8, [T, 2, 'h2', 'w2']),
+    ...(inputs.mask ? [bytes('lost_luma', [LOST_LUMA]), value(11, 'mask', UINT8, [T, 1, 'h', 'w'])] : []),
+    ...(inputs.strength ? [value(11, 'strength', FLOAT, [1])] : []),
     value(11, 'count', FLOAT, [1, 1, 1, 1]),
     value(12, 'luma_out', UINT8, [T, 1, 'H', 'W']),
     value(12, 'chroma_out', UINT8, [T, 2, 'H2', 'W2']),
@@ -103,14 +126,24 @@ export function tinyOnnx(scale: number, T = 1): Uint8Array {
   return message([1, 8], [2, 'vireo-test'], [7, graph], [8, message([1, ''], [2, 13])]);
 }
 
-export function tinyVariant(scale: 2 | 4, bytes: Uint8Array, T = 1): Variant {
+const FOLDS = { 4: 1, 2: 2, 1: 4 } as const;
+
+export function tinyVariant(
+  scale: 1 | 2 | 4,
+  onnx: Uint8Array,
+  T = 1,
+  inputs: TinyInputs = {},
+  task: Variant['task'] = scale === 1 ? 'deblur' : 'sr',
+): Variant {
   return {
-    file: `x${scale}.onnx`,
-    sha256: createHash('sha256').update(bytes).digest('hex'),
-    task: 'sr',
+    file: task === 'inpaint' ? `x${scale}-inpaint.onnx` : `x${scale}.onnx`,
+    sha256: createHash('sha256').update(onnx).digest('hex'),
+    task,
     scale,
-    fold: scale === 4 ? 1 : 2,
+    fold: FOLDS[scale],
     T,
+    ...(inputs.mask ? { mask: 'mask' } : {}),
+    ...(inputs.strength ? { strength: 'strength' } : {}),
     luma: 'luma',
     chroma: 'chroma',
     lumaOut: 'luma_out',
@@ -134,20 +167,36 @@ export function tinyManifest(name: string, variants: Variant[], extra: Partial<M
   };
 }
 
-/** Writes a package with ×4 and ×2 under `root`; `change` may spoil the manifest. */
+/**
+ * Writes a package with ×4 and ×2 under `root`; `change` may spoil the manifest. `complete`: mask and strength
+ * inputs, and ×1 to deblur and to inpaint, as well.
+ */
 export async function writeTinyPackage(
   root: string,
   name = 'tiny',
-  options: { T?: number; extra?: Partial<Manifest>; change?: (manifest: Manifest) => unknown } = {},
+  options: {
+    T?: number;
+    complete?: boolean;
+    extra?: Partial<Manifest>;
+    change?: (manifest: Manifest) => unknown;
+  } = {},
 ): Promise<string> {
   const directory = join(root, name);
   await mkdir(directory, { recursive: true });
   const variants: Variant[] = [];
-  for (const scale of [4, 2] as const) {
-    const bytes = tinyOnnx(scale, options.T);
-    const variant = tinyVariant(scale, bytes, options.T);
-    await writeFile(join(directory, variant.file), bytes);
+  const { T, complete = false } = options;
+  const inputs = { mask: complete, strength: complete };
+  const add = async (scale: 1 | 2 | 4, task?: Variant['task']) => {
+    const onnx = tinyOnnx(scale, T, inputs);
+    const variant = tinyVariant(scale, onnx, T, inputs, task);
+    await writeFile(join(directory, variant.file), onnx);
     variants.push(variant);
+  };
+  await add(4);
+  await add(2);
+  if (complete) {
+    await add(1, 'deblur');
+    await add(1, 'inpaint');
   }
   const manifest = tinyManifest(name, variants, options.extra);
   const written = options.change?.(structuredClone(manifest)) ?? manifest;

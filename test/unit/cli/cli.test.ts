@@ -58,6 +58,31 @@ describe('vireo', () => {
     expect(reason(await vireo(['serve', '--fast']))).toMatch(/unknown option '--fast'/);
     expect(reason(await vireo(['token', '--room', 'blue']))).toMatch(/--name/);
   });
+
+  it.each([
+    [
+      ['--uplink-height', '240'],
+      /'--uplink-height <list>' argument '240' is invalid\. It must be 180, 360, 720/,
+    ],
+    [['--uplink-height', '180,180'], /'--uplink-height <list>' argument '180,180' is invalid/],
+    [['--codec', 'mp3'], /--codec.*vp8, vp9, h264, av1, none/],
+    [
+      ['--against', 'bicubic,vireo'],
+      /'--against <list>' argument 'bicubic,vireo' is invalid\. .*names of model packages/,
+    ],
+    [['--inpaint', '99'], /--inpaint.*from 0 to 95/],
+    [['--bitrate', '60'], /--bitrate.*from 5k to 50M/],
+  ])('says what evaluate does not take: %j', async (args, why) => {
+    expect(reason(await vireo(['evaluate', 'clip.mp4', ...args]))).toMatch(why);
+  });
+
+  it('explains evaluate', async () => {
+    const { code, stdout } = await vireo(['evaluate', '--help']);
+    expect(code).toBe(0);
+    for (const word of ['--uplink-height <list>', '--inpaint <percent>', 'tOF', 'hull', 'none']) {
+      expect(stdout).toContain(word);
+    }
+  });
 });
 
 describe('vireo serve', () => {

@@ -1,13 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { fitPicture, fitToVariant } from '../../../src/restoration/fit.js';
+import { type FitOptions, fitPicture, fitToVariant } from '../../../src/restoration/fit.js';
 import { tinyManifest, tinyOnnx, tinyVariant } from '../../support/tinyModel.js';
 
 const x4 = tinyVariant(4, tinyOnnx(4));
 const x2 = tinyVariant(2, tinyOnnx(2));
+const deblur = tinyVariant(1, tinyOnnx(1));
+const inpaint = tinyVariant(1, tinyOnnx(1), 1, { mask: true }, 'inpaint');
 const manifest = tinyManifest('tiny', [x4, x2]);
+const complete = tinyManifest('tiny', [x4, x2, deblur, inpaint]);
 
-function fitted(width: number, height: number, options = {}): string {
-  const result = fitPicture(manifest, width, height, options);
+function fitted(width: number, height: number, options: FitOptions = {}, model = manifest): string {
+  const result = fitPicture(model, width, height, options);
   if (!result.fits) return result.reason;
   const { variant, inputWidth, inputHeight, outputWidth, outputHeight } = result;
   return `x${variant.scale} ${inputWidth}x${inputHeight} -> ${outputWidth}x${outputHeight}`;
@@ -78,5 +81,72 @@ describe('the variant and input size for a decoded picture', () => {
     expect(fitted(160, 90, { targetShortSide: 360 })).toBe('x4 160x90 -> 640x360');
     expect(fitToVariant(x2, 352, 288, 288)).toMatchObject({ inputWidth: 176, inputHeight: 144 });
     expect(fitToVariant(x2, 352, 288, 290)).toBeUndefined();
+  });
+});
+
+describe('pictures that are not enlarged by the model', () => {
+  const deblurred = (width: number, height: number, options: FitOptions = {}) =>
+    fitted(width, height, { tasks: ['deblur'], ...options }, complete);
+
+  it.each([
+    ['720p as it is', 1280, 720, 'x1 1280x720 -> 1280x720'],
+    ['portrait', 720, 1280, 'x1 720x1280 -> 720x1280'],
+    ['540p, enlarged by the decoder', 960, 540, 'x1 1280x720 -> 1280x720'],
+    ['360p, enlarged by the decoder', 640, 360, 'x1 1280x720 -> 1280x720'],
+    ['180p, enlarged by the decoder', 320, 180, 'x1 1280x720 -> 1280x720'],
+    ['a width off the grid', 1284, 720, 'x1 1288x720 -> 1288x720'],
+    ['more than the target', 1920, 1080, 'already-sharp'],
+    ['just more than the target', 1284, 722, 'already-sharp'],
+  ])('are deblurred at the target’s size: %s', (_name, width, height, expected) => {
+    expect(deblurred(width, height)).toBe(expected);
+  });
+
+  it('take a variant that enlarges where the package has one for the task', () => {
+    const blurred = tinyManifest('tiny', [{ ...x2, task: 'deblur' }, deblur]);
+    expect(fitted(640, 360, { tasks: ['deblur'] }, blurred)).toBe('x2 640x360 -> 1280x720');
+    expect(fitted(960, 540, { tasks: ['deblur'] }, blurred)).toBe('x1 1280x720 -> 1280x720');
+  });
+
+  it('are padded and not scaled where the caller does that and the size is the target’s', () => {
+    const padded = (width: number, height: number, targetShortSide: number) =>
+      fitPicture(complete, width, height, { tasks: ['deblur'], targetShortSide, mayPad: true });
+    expect(padded(854, 480, 480)).toMatchObject({
+      keepsSize: true,
+      pictureWidth: 854,
+      pictureHeight: 480,
+      inputWidth: 856,
+      inputHeight: 480,
+      outputWidth: 854,
+      outputHeight: 480,
+    });
+    expect(padded(481, 855, 481)).toMatchObject({
+      pictureWidth: 480,
+      pictureHeight: 854,
+      inputWidth: 480,
+      inputHeight: 856,
+      outputWidth: 480,
+    });
+    expect(padded(1280, 720, 720)).toMatchObject({ keepsSize: true, inputWidth: 1280, inputHeight: 720 });
+    expect(padded(960, 540, 720)).toMatchObject({ keepsSize: false, inputWidth: 1280, outputHeight: 720 });
+  });
+
+  it('are inpainted in their own size only, and only by a caller that pads', () => {
+    const inpainted = (width: number, height: number, targetShortSide: number, mayPad = true) =>
+      fitted(width, height, { tasks: ['inpaint'], targetShortSide, mayPad }, complete);
+    expect(inpainted(1280, 720, 720)).toBe('x1 1280x720 -> 1280x720');
+    expect(inpainted(640, 361, 361)).toBe('x1 640x360 -> 640x360');
+    expect(inpainted(640, 360, 720)).toBe('unsupported-size');
+    expect(inpainted(1280, 720, 720, false)).toBe('unsupported-size');
+    expect(inpainted(1280, 720, 360)).toBe('already-sharp');
+  });
+
+  it('go to the first task that has a use for their size', () => {
+    const options: FitOptions = { tasks: ['sr', 'deblur'] };
+    expect(fitted(640, 480, options, complete)).toBe('x2 480x360 -> 960x720');
+    expect(fitted(854, 481, options, complete)).toBe('x1 1280x720 -> 1280x720');
+    expect(fitted(1280, 720, options, complete)).toBe('x1 1280x720 -> 1280x720');
+    expect(fitted(1920, 1080, options, complete)).toBe('already-sharp');
+    expect(fitted(1280, 720, options)).toBe('already-sharp');
+    expect(fitted(640, 160, options, complete)).toBe('x4 720x180 -> 2880x720');
   });
 });

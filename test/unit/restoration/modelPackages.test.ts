@@ -119,6 +119,23 @@ describe('a package is refused by name', () => {
   });
 });
 
+describe('mask and strength inputs', () => {
+  it('may be named, and must be names', async () => {
+    await writeTinyPackage(root, 'complete', { complete: true });
+    const { manifest } = await load('complete');
+    expect(manifest.variants.map(({ task, scale, mask }) => [task, scale, mask])).toEqual([
+      ['sr', 4, 'mask'],
+      ['sr', 2, 'mask'],
+      ['deblur', 1, 'mask'],
+      ['inpaint', 1, 'mask'],
+    ]);
+    await writeTinyPackage(root, 'tiny', {
+      change: (given) => ({ ...given, variants: [{ ...given.variants[0], strength: 1 }] }),
+    });
+    await expect(load()).rejects.toMatchObject(refused(/field variants\.0\.strength/));
+  });
+});
+
 describe('the load ladder', () => {
   const ladder = (name: string) => ModelPackages.create([root]).loadLadder(name);
 
@@ -129,7 +146,13 @@ describe('the load ladder', () => {
     expect((await ladder('lite')).map((step) => step.manifest.name)).toEqual(['lite']);
   });
 
-  it('must not go round, name what is not there, or lose a task', async () => {
+  it('need not deblur or inpaint at every step', async () => {
+    await writeTinyPackage(root, 'full', { complete: true, extra: { lighter: 'lite' } });
+    await writeTinyPackage(root, 'lite');
+    expect((await ladder('full')).map((step) => step.manifest.name)).toEqual(['full', 'lite']);
+  });
+
+  it('must not go round, name what is not there, or lose a size it enlarges', async () => {
     await writeTinyPackage(root, 'full', { extra: { lighter: 'lite' } });
     await expect(ladder('full')).rejects.toMatchObject(
       refused(/model "full": field lighter: model "lite" was not found/),

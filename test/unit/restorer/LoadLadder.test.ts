@@ -134,6 +134,24 @@ describe('load ladder', () => {
     expect(ladder.level).toBe('full');
   });
 
+  it('leaves a level at once that has no model for the picture any more', () => {
+    const dear = { costMs: { full: 100, lighter: 20 } };
+    const ladder = new LoadLadder();
+    drive(ladder, 0, 2_000, () => dear);
+    expect(ladder.level).toBe('lighter');
+    expect(ladder.update({ ...calm, nowMs: 2_000, costMs: { full: 20 } }).level).toBe('full');
+    const busy = new LoadLadder();
+    drive(busy, 0, 2_000, () => dear);
+    expect(busy.update({ ...calm, nowMs: 2_000, costMs: { full: 100 } }).level).toBe('original');
+    expect(busy.update({ ...calm, nowMs: 2_100, costMs: {} }).level).toBe('original');
+  });
+
+  it('goes from the full model to the original where there is no lighter one', () => {
+    const ladder = new LoadLadder();
+    expect(drive(ladder, 0, 1_000, () => ({ costMs: { full: 20 } }))).toEqual(['full']);
+    expect(drive(ladder, 1_000, 4_000, () => ({ costMs: { full: 100 } }))).toEqual(['full', 'original']);
+  });
+
   it('starts afresh after it was suspended', () => {
     const ladder = new LoadLadder();
     drive(ladder, 0, 2_000, () => ({ costMs: { full: 100, lighter: 80 } }));

@@ -176,6 +176,7 @@ class FakeStream implements RestorationStream {
   readonly outputWidth = 16;
   readonly outputHeight = 8;
   priority = 0;
+  strength = 1;
   closed = false;
   recycled = 0;
   blocks: number[][] = [];
@@ -192,6 +193,9 @@ class FakeStream implements RestorationStream {
   }
   allocateInput(): ArrayBuffer {
     return new ArrayBuffer(12);
+  }
+  allocateMask(): ArrayBuffer {
+    return new ArrayBuffer(8);
   }
   reset(): void {}
   close(): void {

@@ -1,0 +1,341 @@
+"""The network as ONNX graphs, node by node: `integers` for processors (NHWC, QLinearConv).
+
+They take and give uint8 planes of any size that the variant's fold allows, one frame a run (T = 1).
+"""
+import itertools
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import model as models
+
+F32, U8 = TensorProto.FLOAT, TensorProto.UINT8
+
+
+class Graph:
+    """A small builder: every call adds nodes and returns its output's name."""
+
+    def __init__(self):
+        self.nodes, self.weights, self.count, self.known = [], [], 0, {}
+
+    def const(self, array):
+        array = np.asarray(array, order="C")
+        key = (array.tobytes(), array.shape, str(array.dtype))
+        if key not in self.known:
+            self.known[key] = f"c{len(self.known)}"
+            self.weights.append(numpy_helper.from_array(array, self.known[key]))
+        return self.known[key]
+
+    def ints(self, *values):
+        return self.const(np.array(values, np.int64))
+
+    def add(self, op, *inputs, out=None, domain="", **attrs):
+        self.count += 1
+        out = out or f"t{self.count}"
+        self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"{op}_{self.count}", domain=domain, **attrs))
+        return out
+
+    def split(self, x, axis, *sizes):
+        self.count += 1
+        outs = [f"t{self.count}_{i}" for i in range(len(sizes))]
+        self.nodes.append(helper.make_node("Split", [x, self.ints(*sizes)], outs, name=f"Split_{self.count}", axis=axis))
+        return outs
+
+    def shape(self, *parts):
+        """A shape from numbers and names of one-element int64 tensors."""
+        return self.add("Concat", *(self.ints(p) if isinstance(p, int) else p for p in parts), axis=0)
+
+    def permute(self, x, before, perm, after):
+        """Reshape, transpose, reshape; shapes as for `shape`."""
+        x = self.add("Reshape", x, self.shape(*before))
+        return self.add("Reshape", self.add("Transpose", x, perm=perm), self.shape(*after))
+
+    def edges(self, x, by):
+        """Replicated pixels around the last two axes."""
+        return self.add("Pad", x, self.ints(0, 0, by, by, 0, 0, by, by), mode="edge")
+
+    def model(self, name, inputs, outputs):
+        def value(what):
+            return helper.make_tensor_value_info(what[0], what[1], list(what[2:]))
+        graph = helper.make_graph(self.nodes, name, [value(v) for v in inputs], [value(v) for v in outputs], self.weights)
+        made = helper.make_model(graph, producer_name="vireo", opset_imports=[
+            helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)])
+        made.ir_version = 8
+        return made
+
+
+def times(name, factor):
+    """A dimension as the manifest writes it: h, h/2, h*4."""
+    return name if factor == 1 else f"{name}*{factor}" if factor > 1 else f"{name}/{round(1 / factor)}"
+
+
+def state_shapes(net, scale, layout):
+    """Shapes of the carried tensors, by input name."""
+    grid = [times(v, scale / 8) for v in ("h", "w")]
+    def on_grid(channels):
+        return [1, *grid, channels] if layout == "nhwc" else [1, channels, *grid]
+    shapes = {"prev": ("uint8", [1, 1, "h", "w"]), "hidden": ("float32", on_grid(net.hidden))}
+    if net.attention is not None:
+        shapes["cache"] = ("float32", on_grid(net.keys + net.values))
+    return shapes
+
+
+def ports(net, scale, layout):
+    """(inputs, outputs) of a variant."""
+    inputs = [("luma", U8, 1, 1, "h", "w"), ("chroma", U8, 1, 2, "h/2", "w/2"), ("mask", U8, 1, 1, "h", "w"),
+              ("strength", F32, 1)]
+    outputs = [("luma_out", U8, 1, 1, times("h", scale), times("w", scale)),
+               ("chroma_out", U8, 1, 2, times("h", scale / 2), times("w", scale / 2))]
+    for name, (dtype, shape) in state_shapes(net, scale, layout).items():
+        kind = U8 if dtype == "uint8" else F32
+        inputs.append((f"{name}_in", kind, *shape))
+        outputs.append((f"{name}_out", kind, *shape))
+    return inputs, outputs
+
+
+def bytes_of(g, x):
+    """Round half to even, clip to 0..255 and cast, in one node."""
+    return g.add("QuantizeLinear", x, g.const(np.float32(1)), g.const(np.uint8(0)))
+
+
+def chroma(g, scale, fill):
+    """Each chroma plane enlarged bicubically on its own grid, as swscale and libyuv do; U and V go as a batch.
+
+    Filled in at full size, where all four luma pixels of one of chroma are lost."""
+    if scale == 1 and not fill:
+        g.add("Identity", "chroma", out="chroma_out")
+        return
+    planes = g.add("Transpose", "chroma", perm=[1, 0, 2, 3])
+    if scale == 1:
+        known = g.add("MaxPool", g.add("Sub", g.const(np.uint8(255)), "mask"), kernel_shape=[2, 2], strides=[2, 2])
+        planes = filled(g, planes, 2, g.add("Sub", g.const(np.uint8(255)), known))
+        g.add("Transpose", planes, perm=[1, 0, 2, 3], out="chroma_out")
+        return
+    rows = torch.zeros(scale, 5, dtype=torch.float64)
+    for out in range(scale):
+        rows[out] = torch.tensor([models.cubic(i - 2 - ((out + 0.5) / scale - 0.5)) for i in range(5)])
+    rows /= rows.sum(1, keepdim=True)
+    kernel = torch.einsum("ak,bl->abkl", rows, rows).reshape(scale * scale, 1, 5, 5).float().numpy()
+    planes = g.add("Cast", g.edges(planes, 2), to=F32)
+    planes = bytes_of(g, g.add("Conv", planes, g.const(kernel), kernel_shape=[5, 5]))
+    planes = g.add("DepthToSpace", planes, blocksize=scale)
+    g.add("Transpose", planes, perm=[1, 0, 2, 3], out="chroma_out")
+
+
+def filled(g, planes, count, mask):
+    """models.filled in the graph: lost pixels of [count,1,h,w] from the nearest known ones, coarse to fine. Returns uint8."""
+    one, tiny = g.const(np.float32(1)), g.const(np.float32(1e-6))
+    zero = g.const(np.float32(0))
+    lost = g.add("Cast", g.add("Cast", mask, to=TensorProto.BOOL), to=F32)
+    known = g.add("Sub", one, lost)
+    pair = g.add("Concat", g.add("Mul", g.add("Cast", planes, to=F32), known), known, axis=0)
+    near = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32).reshape(1, 1, 3, 3) / 16
+    pyramid = [g.add("Conv", pair, g.const(near), kernel_shape=[3, 3], pads=[1] * 4)]
+    for _ in range(5):
+        pair = g.add("AveragePool", pair, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+        pyramid.append(pair)
+    value = None
+    for pair in reversed(pyramid):
+        total, weight = g.split(pair, 0, count, 1)
+        here = g.add("Div", total, g.add("Max", weight, tiny))
+        if value is None:
+            above = g.const(np.float32(128))
+        else:
+            big = g.add("Resize", value, "", g.const(np.array([1, 1, 2, 2], np.float32)), mode="nearest",
+                        coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+            size = g.add("Slice", g.add("Shape", here), g.ints(2), g.ints(4))
+            above = g.add("Slice", big, g.ints(0, 0), size, g.ints(2, 3))
+        value = g.add("Where", g.add("Greater", weight, zero), here, above)
+    return g.add("Where", g.add("Cast", mask, to=TensorProto.BOOL), bytes_of(g, value), planes)
+
+
+def on_coarse_cells(weight):
+    """A convolution of pixels, [outputs, planes, k, k], as one of 2x2 pixels: [4 * outputs, 4 * planes, 3, 3].
+
+    Outputs are ordered (row, column, output), inputs (plane, row, column)."""
+    outputs, planes, k, _ = weight.shape
+    wide = torch.zeros(2, 2, outputs, planes, 2, 2, 3, 3)
+    for y, x, dy, dx in itertools.product((0, 1), (0, 1), range(k), range(k)):
+        row, column = y + dy - k // 2, x + dx - k // 2
+        wide[y, x, :, :, row % 2, column % 2, row // 2 + 1, column // 2 + 1] = weight[:, :, dy, dx]
+    return wide.view(4 * outputs, 4 * planes, 3, 3)
+
+
+class Integers:
+    """The quantised network: activations uint8, models.STEP a level, weights int8, everything NHWC."""
+
+    def __init__(self, net, scale, fill):
+        self.net, self.scale, self.g = net, scale, Graph()
+        g = self.g
+        self.step, self.one = g.const(np.float32(models.STEP)), g.const(np.float32(1))
+        self.zero, self.middle = g.const(np.uint8(0)), g.const(np.uint8(128))
+        self.fill = fill
+
+    def conv(self, x, x_zero, whole, step, bias, zero, x_scale=None, y_scale=None, pad=None):
+        """A QLinearConv of whole weights [outputs, inputs, k, k] onto the grid of activations."""
+        g, k = self.g, whole.shape[2]
+        scale = np.float32(models.STEP if x_scale is None else x_scale)
+        step = step.detach().numpy().astype(np.float32).ravel()
+        whole = whole.detach().numpy()
+        assert np.abs(whole).max() <= models.LEVELS
+        if bias is None:
+            bias = np.zeros(len(whole))
+        bias = np.round(np.asarray(bias, np.float64) / (scale * step.astype(np.float64))).astype(np.int32)
+        return g.add(
+            "QLinearConv", x, g.const(scale), x_zero, g.const(whole.astype(np.int8)), g.const(step),
+            g.const(np.zeros(len(step), np.int8)), g.const(np.float32(models.STEP if y_scale is None else y_scale)), zero,
+            g.const(bias), domain="com.microsoft", channels_last=1,
+            kernel_shape=[k, k], pads=[k // 2 if pad is None else pad] * 4)
+
+    def layer(self, x, conv, zero, x_zero=None, inputs=None, outputs=None, y_scale=None):
+        """A Conv of the network; `inputs` and `outputs` reorder its channels."""
+        weight, bias = conv.weight, conv.bias.detach()
+        if inputs is not None:
+            weight = weight[:, inputs]
+        if outputs is not None:
+            weight, bias = weight[outputs], bias[outputs]
+        return self.conv(x, x_zero or self.zero, *models.levels(weight), bias.numpy(), zero, y_scale=y_scale)
+
+    def sum(self, a, a_zero, b, b_zero, zero):
+        s = self.step
+        return self.g.add("QLinearAdd", a, s, a_zero, b, s, b_zero, s, zero, domain="com.microsoft")
+
+    def floats(self, x, scale=models.STEP):
+        return self.g.add("DequantizeLinear", x, self.g.const(np.float32(scale)), self.middle)
+
+    def signed(self, x):
+        return self.g.add("QuantizeLinear", x, self.step, self.middle)
+
+    def size(self, name):
+        """One-element tensors (h, w) of a uint8 input."""
+        shape = self.g.add("Shape", name)
+        return [self.g.add("Slice", shape, self.g.ints(i), self.g.ints(i + 1)) for i in (2, 3)]
+
+    def part(self, size, by):
+        return [self.g.add("Div", v, self.g.ints(by)) for v in size]
+
+    def cells(self, x, fold, size, around=1):
+        """A plane [1,1,h,w] as cells [1, h/fold + 2 * around, …, fold^2]."""
+        g = self.g
+        if around:
+            x = g.edges(x, fold * around)
+            size = [g.add("Add", v, g.ints(2 * fold * around)) for v in size]
+        rows, columns = self.part(size, fold)
+        return g.permute(x, (rows, fold, columns, fold), [0, 2, 1, 3], (1, rows, columns, fold * fold))
+
+    def spread(self, x, grid, by, channels):
+        """[1,H,W,by*by*channels] -> [1, H*by, W*by, channels]; channels are ordered (row, column, c)."""
+        g, (rows, columns) = self.g, grid
+        high, wide = (g.add("Mul", v, g.ints(by)) for v in grid)
+        return g.permute(x, (rows, columns, by, by * channels), [0, 2, 1, 3], (1, high, wide, channels))
+
+    def gather(self, x, grid, by, channels):
+        """The inverse of spread; `grid` is that of the result."""
+        rows, columns = grid
+        return self.g.permute(x, (rows, by, columns, by * channels), [0, 2, 1, 3], (1, rows, columns, by * by * channels))
+
+    def windows(self, x, padded, channels):
+        g, n = self.g, models.WINDOW
+        rows, columns = self.part(padded, n)
+        return g.permute(x, (rows, n, columns, n, channels), [0, 2, 1, 3, 4], (-1, n * n, channels))
+
+    def attention(self, x, grid):
+        g, part, n = self.g, self.net.attention, models.WINDOW
+        keys, values = part.keys, part.values
+        mixed = self.layer(x, part.project, self.middle)
+        ask, keep = g.split(mixed, 3, keys, keys + values)
+        keep = g.add("DequantizeLinear", keep, self.step, self.middle, out="cache_out")
+        more = [g.add("Mod", g.add("Neg", v), g.ints(n)) for v in grid]
+        padded = [g.add("Add", v, m) for v, m in zip(grid, more)]
+        pads = g.shape(0, 0, 0, 0, 0, *more, 0)
+        ask = self.windows(g.add("Pad", self.floats(ask, models.STEP * 64 / keys), pads), padded, keys)
+        old = self.windows(g.add("Pad", "cache_in", pads), padded, keys + values)
+        # The empty token: a row of zeros behind each window, with a score of its own.
+        old = g.add("Pad", old, g.ints(0, 0, 0, 0, 1, 0))
+        key, value = g.split(old, 2, keys, values)
+        place = torch.cat([part.place, part.none.expand(n * n, 1)], 1).detach().numpy()
+        score = g.add("Add", g.add("MatMul", ask, g.add("Transpose", key, perm=[0, 2, 1])), g.const(place))
+        found = g.add("MatMul", g.add("Softmax", score, axis=-1), value)
+        rows, columns = self.part(padded, n)
+        found = g.permute(found, (rows, columns, n, n, values), [0, 2, 1, 3, 4], (1, *padded, values))
+        found = g.add("Slice", found, g.ints(0, 0), g.shape(*grid), g.ints(1, 2))
+        return self.layer(self.signed(found), part.merge, self.middle, self.middle)
+
+    def build(self):
+        g, net, scale, zero, middle = self.g, self.net, self.scale, self.zero, self.middle
+        fold, fine = models.FOLD[scale], net.fine
+        size = self.size("luma")
+        coarse, cells = self.part(size, 8 // scale), self.part(size, fold)
+        # Channels of four fine cells: (row, column, c) here, (c, row, column) in the network.
+        order = [c * 4 + at for at in range(4) for c in range(fine)]
+
+        luma = filled(g, "luma", 1, "mask") if self.fill else "luma"
+        # A zero in the previous frame means that there is none: no decoded luma is 0.
+        old = g.add("Where", g.add("Cast", "prev_in", to=TensorProto.BOOL), "prev_in", luma)
+        mask = g.add("Max", "mask", self.middle)
+        inputs = g.add("Concat", *(self.cells(v, fold, size) for v in (luma, old, mask)), axis=3)
+        bias = net.biases[str(scale)].detach().numpy()
+        first = self.pixels(inputs, *net.head_levels(scale), bias, zero, coarse)
+        whole, step = net.skip_levels(scale)
+        whole = torch.cat([whole, torch.zeros_like(whole[:, :whole.shape[1] // 2])], 1)  # not of the mask
+        linear = self.pixels(inputs, whole, step, None, middle, coarse, models.DETAIL)
+        first = self.sum(first, zero, self.layer(first, net.before, middle), middle, zero)
+        wide = self.gather(first, coarse, 2, fine)
+
+        x = self.sum(self.layer(wide, net.down, middle, inputs=order), middle,
+                     self.layer(self.signed("hidden_in"), net.recall, middle, middle), middle, zero)
+        for i, (one, two) in enumerate(net.blocks):
+            x = self.sum(x, zero, self.layer(self.layer(x, one, zero), two, middle), middle, zero)
+            if i == 0 and net.attention is not None:
+                x = self.sum(x, zero, self.attention(x, coarse), middle, zero)
+        gate = g.add("Sigmoid", self.floats(self.layer(x, net.gate, middle), 4 * models.STEP))
+        content = self.floats(self.layer(x, net.content, middle))
+        g.add("Add", "hidden_in", g.add("Mul", gate, g.add("Sub", content, "hidden_in")), out="hidden_out")
+        g.add("Identity", luma, out="prev_out")
+
+        x = self.spread(self.layer(x, net.up, middle, outputs=order), coarse, 2, fine)
+        x = self.sum(x, middle, first, zero, zero)
+        x = self.sum(x, zero, self.layer(x, net.merge, middle), middle, zero)
+        detail = self.layer(x, net.tails[str(scale)], middle, y_scale=models.DETAIL / models.OUT)
+        unit = g.const(np.float32(models.DETAIL))
+        detail = g.add("QLinearAdd", detail, unit, middle, linear, unit, middle, unit, middle, domain="com.microsoft")
+        amount = g.add("Mul", g.add("Squeeze", "strength", g.ints(0)), g.const(np.float32(models.DETAIL)))
+        pixels = g.add("QLinearAdd", self.base(luma, size, cells, coarse), self.one, zero, detail, amount, middle,
+                       self.one, zero, domain="com.microsoft")
+        high, broad = (g.add("Mul", v, g.ints(scale)) for v in size)
+        rows, columns = self.part([high, broad], models.CELL)
+        g.permute(pixels, (rows, columns, models.CELL, models.CELL), [0, 2, 1, 3], (1, 1, high, broad))
+        g.nodes[-1].output[0] = "luma_out"
+        chroma(g, scale, self.fill)
+        return g.model(f"vireo-x{scale}", *ports(net, scale, "nhwc"))
+
+    def pixels(self, inputs, whole, step, bias, zero, coarse, y_scale=None):
+        """A convolution of the input's pixels, onto the fine grid."""
+        if self.scale != 4:
+            return self.conv(inputs, self.middle, whole, step, bias, zero, x_scale=1, y_scale=y_scale, pad=0)
+        step, bias = step.repeat(4, 1, 1, 1), None if bias is None else np.tile(bias, 4)
+        x = self.conv(inputs, self.middle, on_coarse_cells(whole), step, bias, zero, x_scale=1, y_scale=y_scale, pad=0)
+        return self.spread(x, coarse, 2, len(whole))
+
+    def base(self, luma, size, cells, coarse):
+        """The fixed enlarging in fine cells [1,H,W,16], uint8."""
+        g, scale, c = self.g, self.scale, models.CELL
+        if scale == 1:
+            return self.cells(luma, c, size, around=0)
+        whole = (getattr(self.net, f"bicubic{scale}") * models.LEVELS).round()
+        outputs = len(whole)
+        if scale == 4:  # the 8x8 outputs of a coarse cell, by fine cell
+            whole = whole.view(2, c, 2, c, *whole.shape[1:]).transpose(1, 2).reshape(whole.shape)
+        base = g.add(
+            "QLinearConv", self.cells(luma, 2, size), self.one, self.zero, g.const(whole.numpy().astype(np.int8)),
+            g.const(np.full(outputs, 1 / models.LEVELS, np.float32)), g.const(np.zeros(outputs, np.int8)), self.one, self.zero,
+            domain="com.microsoft", channels_last=1, kernel_shape=[3, 3], pads=[0] * 4)
+        if scale == 2:
+            return base
+        return self.spread(base, coarse, 2, c * c)
+
+
+def integers(net, scale, fill=False):
+    return Integers(net, scale, fill).build()

@@ -1,0 +1,206 @@
+// What is evaluated for the report: `vireo evaluate` by clip and experiment, each result kept in the cache.
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ModelPackages } from '../../dist/restoration/ModelPackages.js';
+import { cacheFolder } from './cache.mjs';
+
+/** To be raised when what evaluations measure changes. */
+const CACHE_VERSION = 1;
+/** The moment that is shown, seconds into each clip; shorter ones show their middle. */
+const PICTURE_AT = 1.5;
+const KERNELS = ['bilinear', 'bicubic', 'lanczos'];
+const vireo = fileURLToPath(new URL('../../bin/vireo.js', import.meta.url));
+
+/**
+ * By height the rates that make sense there; together they cover the hulls. 720 goes with 360, which every model
+ * restores: one that lacks 720 still has it sent plainly.
+ */
+const CALLS = [
+  { id: '180', heights: [180], rates: [60, 120, 240] },
+  { id: '360-low', heights: [360], rates: [120] },
+  { id: '360-720', heights: [360, 720], rates: [250, 500] },
+];
+export const BLUR = 2;
+export const LOST_PERCENT = 50;
+const SAME_SIZE = [
+  { id: 'deblur', task: 'deblur', args: ['--blur', `${BLUR}`] },
+  { id: 'inpaint', task: 'inpaint', args: ['--inpaint', `${LOST_PERCENT}`] },
+];
+/** What a published network may cost a frame before it is left to the smallest pictures, weights at 180 lines. */
+const SMALL_ONLY = 100_000;
+
+/**
+ * @typedef {import('../../dist/restoration/manifest.js').Manifest} Manifest
+ * @typedef {import('../../dist/evaluation/report.js').EvaluationRow} Row
+ * @typedef {{ name: string, manifest: Manifest, folders: string[] }} Package
+ * @typedef {{ model: Package, tiers: Package[], baselines: Package[] }} Packages
+ * @typedef {object} Measured
+ * @property {Row[]} calls rows of all clips, the judged model under its own name
+ * @property {Row[] | null} deblur null: the package has no such variant
+ * @property {Row[] | null} inpaint
+ * @property {Map<string, string>} pictures folder of PNGs by clip and experiment
+ */
+
+/**
+ * @param {string} name @param {string[]} folders @param {{ name: string, folder: string }[]} baselines
+ * @returns {Promise<Packages>}
+ */
+export async function loadPackages(name, folders, baselines) {
+  const packages = ModelPackages.create(folders);
+  const of = async (/** @type {string} */ one, /** @type {string[]} */ from) => {
+    const { manifest } = await ModelPackages.create(from).load(one);
+    return { name: one, manifest, folders: from };
+  };
+  const model = await of(name, folders);
+  const others = (await packages.list()).filter((entry) => entry.manifest !== null && entry.name !== name);
+  return {
+    model,
+    tiers: await Promise.all(others.map((entry) => of(entry.name, folders))),
+    baselines: await Promise.all(baselines.map((one) => of(one.name, [one.folder]))),
+  };
+}
+
+/**
+ * @param {{ clips: import('./clips.mjs').Clip[], seconds: number, packages: Packages, threads: number, say: (text: string) => void }} options
+ * @returns {Promise<Measured>}
+ */
+export async function evaluateAll({ clips, seconds, packages, threads, say }) {
+  const { model, tiers, baselines } = packages;
+  /** @type {Measured} */
+  const measured = { calls: [], deblur: null, inpaint: null, pictures: new Map() };
+  const common = ['--seconds', `${seconds}`, '--threads', `${threads}`, '--provider', 'cpu'];
+  for (const clip of clips) {
+    const run = async (
+      /** @type {string} */ id,
+      /** @type {Package} */ judged,
+      /** @type {Package[]} */ against,
+      /** @type {string[]} */ plain,
+      /** @type {string[]} */ args,
+    ) => {
+      const job = {
+        clip,
+        id,
+        judged,
+        against,
+        args: [...args, ...common],
+        plain,
+        pictures: judged === model,
+        say,
+      };
+      const { rows, pictures } = await cachedRun(job);
+      if (pictures !== null) measured.pictures.set(`${clip.file} ${id}`, pictures);
+      return rows.map((row) => (row.method === 'vireo' ? { ...row, method: judged.name } : row));
+    };
+    for (const { id, heights, rates } of CALLS) {
+      const args = [
+        '--uplink-height',
+        heights.join(','),
+        '--bitrate',
+        rates.map((rate) => `${rate}k`).join(','),
+      ];
+      const restores = (/** @type {Package} */ one) =>
+        heights.some((height) => scalesOf(one).has(720 / height));
+      measured.calls.push(...(await run(id, model, tiers.filter(restores), KERNELS, args)));
+      // Apart from the model, so that a new model does not have them measured again.
+      for (const height of heights) {
+        const usable = baselines.filter(
+          (one) => scalesOf(one).has(720 / height) && (height === 180 || one.manifest.weights < SMALL_ONLY),
+        );
+        const [first, ...rest] = usable;
+        const single = ['--uplink-height', `${height}`, ...args.slice(2)];
+        if (first !== undefined)
+          measured.calls.push(...(await run(`${id}-${height}`, first, rest, [], single)));
+      }
+    }
+    for (const { id, task, args } of SAME_SIZE) {
+      const has = (/** @type {Package} */ one) => {
+        return one.manifest.variants.some(
+          (variant) => variant.scale === 1 && (variant.task === task || task === 'deblur'),
+        );
+      };
+      if (!has(model)) continue;
+      const key = /** @type {'deblur' | 'inpaint'} */ (id);
+      const rows = await run(
+        id,
+        model,
+        tiers.filter(has),
+        ['bicubic'],
+        ['--codec', 'none', '--uplink-height', '720', ...args],
+      );
+      measured[key] = [...(measured[key] ?? []), ...rows];
+    }
+  }
+  return measured;
+}
+
+/** @param {Package} one */
+function scalesOf({ manifest }) {
+  return new Set(manifest.variants.map((variant) => /** @type {number} */ (variant.scale)));
+}
+
+/**
+ * @param {{ clip: import('./clips.mjs').Clip, id: string, judged: Package, against: Package[], args: string[], plain: string[], pictures: boolean, say: (text: string) => void }} job
+ * @returns {Promise<{ rows: Row[], pictures: string | null }>}
+ */
+async function cachedRun({ clip, id, judged, against, args, plain, pictures, say }) {
+  const folders = [...new Set([judged, ...against].flatMap((one) => one.folders))];
+  const methods = [...plain, ...against.map((one) => one.name)];
+  const { size, mtimeMs } = await stat(clip.path);
+  const checksums = [judged, ...against].map(({ manifest }) => manifest.variants.map(({ sha256 }) => sha256));
+  const graph = createHash('sha256')
+    .update(await readFile(new URL('../../models/metrics/warp-error.onnx', import.meta.url)))
+    .digest('hex');
+  const key = createHash('sha256')
+    .update(
+      JSON.stringify([CACHE_VERSION, clip.file, size, mtimeMs, judged.name, checksums, args, methods, graph]),
+    )
+    .digest('hex')
+    .slice(0, 24);
+  const folder = join(
+    cacheFolder('quality'),
+    `${basename(clip.file, extname(clip.file))}-${id}-${judged.name}-${key}`,
+  );
+  const result = join(folder, 'report.json');
+  if (!existsSync(result)) {
+    say(`${clip.title}: ${id}, ${judged.name}`);
+    const unfinished = `${folder}.${process.pid}`;
+    await mkdir(unfinished, { recursive: true });
+    const all = ['evaluate', clip.path, '--json', '--model', judged.name, ...args];
+    // Something to compare with is always there: the flag takes no empty list.
+    all.push('--against', methods.length > 0 ? methods.join(',') : 'bicubic');
+    if (folders.length > 0) all.push('--model-dir', ...folders);
+    if (pictures) all.push('--pictures', unfinished, '--picture-at', `${pictureAt(args)}`);
+    await writeFile(join(unfinished, 'report.json'), await output(all));
+    await rm(folder, { recursive: true, force: true });
+    await rename(unfinished, folder);
+  }
+  const { rows } = JSON.parse(await readFile(result, 'utf8'));
+  const kept = rows.filter((/** @type {Row} */ row) => row.method !== 'bicubic' || plain.includes('bicubic'));
+  return { rows: kept, pictures: pictures ? folder : null };
+}
+
+/** @param {string[]} args */
+function pictureAt(args) {
+  const seconds = Number(args[args.indexOf('--seconds') + 1]);
+  return Math.min(PICTURE_AT, seconds / 2);
+}
+
+/** @param {string[]} args */
+async function output(args) {
+  const child = spawn(process.execPath, [vireo, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const [out, problems] = await Promise.all([textOf(child.stdout), textOf(child.stderr)]);
+  const code = child.exitCode ?? (await new Promise((resolve) => child.once('close', resolve)));
+  if (code !== 0) throw new Error(`vireo ${args.join(' ')}: ${problems.trim() || `exit code ${code}`}`);
+  return out;
+}
+
+/** @param {import('node:stream').Readable} stream */
+async function textOf(stream) {
+  const parts = [];
+  for await (const part of stream) parts.push(part);
+  return Buffer.concat(parts).toString('utf8');
+}

@@ -1,0 +1,108 @@
+/** What `vireo evaluate` takes: its flags, how they are read, and what its help says of them. */
+import { InvalidArgumentError } from 'commander';
+import { VireoError } from '../errors.js';
+import { RESTORED } from '../evaluation/report.js';
+import type { UplinkCodec } from '../evaluation/uplink.js';
+import type { ProviderFlag } from '../restoration/chooseModel.js';
+import type { Kernel } from '../restoration/filters.js';
+import { DEFAULT_TARGET_SHORT_SIDE } from '../restoration/fit.js';
+
+export const KERNELS: readonly Kernel[] = ['bilinear', 'bicubic', 'lanczos'];
+export const UPLINK_HEIGHTS: readonly number[] = [180, 360, 720];
+
+export interface EvaluateFlags {
+  codec: UplinkCodec;
+  uplinkHeight: number[];
+  bitrate: number[];
+  blur: number;
+  loss: number;
+  inpaint: number;
+  references: 'off' | 'on';
+  /** Kernels and names of model packages. */
+  against: string[];
+  seconds?: number;
+  pictures?: string;
+  pictureAt: number;
+  model?: string;
+  modelDir?: string[];
+  provider: ProviderFlag;
+  threads: number;
+  json?: boolean;
+}
+
+export const NOTES = `
+Each reference is scaled so that its short side is 720, then to the uplink height (box filter), encoded in real
+time at a constant bitrate (libvpx cpu-used -6 for VP8 and 7 for VP9, x264 ultrafast zerolatency, SVT-AV1 preset 12; one thread),
+decoded and restored. Clips of fewer than 720 lines are compared at their own size, with the same ratio to the
+uplink, if their short side divides evenly. References above 30 fps are thinned out.
+
+psnrY and ssimY are means over the frames (FFmpeg's psnr and ssim). bitrate is what was asked for, actualBitrate
+what the encoder sent; bdRate compares at actualBitrate, from two bitrates on, and is left out where the
+qualities do not overlap. VMAF is left out: this FFmpeg is built without libvmaf.
+
+warpError is flicker: how far a method's frame is from its predecessor carried along by the reference's optical
+flow, as the mean squared difference of luma code values where the flow holds. tOF is wrong motion: how far the
+optical flow between a method's two frames is from the reference's, pixels. Over one pair of frames
+in five, and in ten.
+
+With several --uplink-height, hull compares the best height restored with the best height sent plainly: at each
+bitrate, and as a bdRate over all of them. Quality follows log-rate in straight lines between the encodes of a height.
+A height that the model does not restore is sent plainly, and counts on that side alone.
+
+--codec none sends the pictures as they are: with --blur (of the reference, at its own size) and
+--uplink-height 720 it measures deblurring. So does --inpaint inpainting: that share of the luma of every picture is
+lost at random (always the same pixels) and black; plain methods fill it in from the neighbours, by a Gaussian.
+
+--loss drops RTP packets of 1200 bytes at random (always the same ones): a frame that lacks one is lost whole,
+and the receiver shows the last picture until a key frame comes, sent 150 ms later. There is no retransmission.`;
+
+/** Throws for flags that do not go together. */
+export function checkFlags({ codec, loss, inpaint, uplinkHeight }: EvaluateFlags): void {
+  const refuse = (why: string) => new VireoError('bad-request', why);
+  if (codec === 'none' && loss > 0) throw refuse(`--loss ${loss}: --codec none sends no packets`);
+  if (inpaint === 0) return;
+  if (codec !== 'none') throw refuse(`--inpaint ${inpaint}: needs --codec none, not ${codec}`);
+  if (uplinkHeight.some((height) => height !== DEFAULT_TARGET_SHORT_SIDE)) {
+    throw refuse(`--inpaint ${inpaint}: needs --uplink-height 720, not ${uplinkHeight.join(',')}`);
+  }
+}
+
+export function bitrates(text: string): number[] {
+  return text.split(',').map((part) => {
+    const match = /^(\d+(?:\.\d+)?)([kM]?)$/.exec(part.trim());
+    const value = Number(match?.[1]) * { '': 1, k: 1_000, M: 1_000_000 }[match?.[2] as '' | 'k' | 'M'];
+    if (match === null || !(value >= 5_000 && value <= 50_000_000)) {
+      throw new InvalidArgumentError('It must be a list of bitrates from 5k to 50M, such as 60k,120k,1.5M.');
+    }
+    return value;
+  });
+}
+
+export function uplinkHeights(text: string): number[] {
+  const heights = text.split(',').map((part) => UPLINK_HEIGHTS.find((height) => `${height}` === part.trim()));
+  const known = heights.filter((height) => height !== undefined);
+  if (known.length < heights.length || new Set(known).size < known.length) {
+    throw new InvalidArgumentError(
+      `It must be ${UPLINK_HEIGHTS.join(', ')}, or a list of them such as 180,360.`,
+    );
+  }
+  return known;
+}
+
+export function methods(text: string): string[] {
+  const names = text.split(',').map((part) => part.trim());
+  if (names.some((name) => !/^[a-z0-9][a-z0-9-]*$/.test(name) || name === RESTORED)) {
+    throw new InvalidArgumentError(`It must be a list of ${KERNELS.join(', ')} and names of model packages.`);
+  }
+  return [...new Set(names)];
+}
+
+export function bounded(low: number, high: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === '' || !(value >= low && value <= high)) {
+      throw new InvalidArgumentError(`It must be a number from ${low} to ${high}.`);
+    }
+    return value;
+  };
+}

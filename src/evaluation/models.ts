@@ -1,0 +1,101 @@
+/** The model packages of one evaluation: which variant of each restores what is sent at a height. */
+import { VireoError } from '../errors.js';
+import { DEFAULT_TARGET_SHORT_SIDE, type Task } from '../restoration/fit.js';
+import type { Variant } from '../restoration/manifest.js';
+import type { ModelPackage } from '../restoration/types.js';
+import { RESTORED } from './report.js';
+
+export interface UsedModel {
+  /** As rows name it: RESTORED for the package that is evaluated, else its own name. */
+  method: string;
+  packageName: string;
+  variant: Variant;
+}
+
+/** Tasks that may restore a picture which keeps its size, the best first. */
+const SAME_SIZE: readonly Task[] = ['deblur', 'sr', 'inpaint'];
+const INPAINTING: readonly Task[] = ['inpaint', 'deblur', 'sr'];
+
+export class EvaluatedModels {
+  /** With the used variants only, to be loaded on a device. */
+  readonly packages: readonly ModelPackage[];
+  /** What to tell the user about heights that a package leaves out. */
+  readonly notes: readonly string[];
+  readonly #used: ReadonlyMap<number, readonly UsedModel[]>;
+
+  private constructor(packages: ModelPackage[], notes: string[], used: Map<number, UsedModel[]>) {
+    this.packages = packages;
+    this.notes = notes;
+    this.#used = used;
+  }
+
+  /**
+   * `against`: more packages to compare with. Throws, naming the flag, for a package that restores none of the
+   * heights, or (`inpaint`: percent of lost pixels) that takes no mask.
+   */
+  static choose(options: {
+    model: ModelPackage;
+    against: readonly ModelPackage[];
+    uplinkHeights: readonly number[];
+    inpaint: number;
+  }): EvaluatedModels {
+    const { model, against, uplinkHeights, inpaint } = options;
+    const used = new Map<number, UsedModel[]>(uplinkHeights.map((height) => [height, []]));
+    const packages = new Map<string, ModelPackage>();
+    const notes: string[] = [];
+    for (const [index, candidate] of [model, ...against].entries()) {
+      const { name } = candidate.manifest;
+      const variants = new Set<Variant>();
+      for (const height of uplinkHeights) {
+        const variant = variantFor(candidate, scaleOf(height), inpaint > 0);
+        if (variant === undefined) continue;
+        variants.add(variant);
+        used.get(height)?.push({ method: index === 0 ? RESTORED : name, packageName: name, variant });
+      }
+      const left = uplinkHeights.filter((height) => !used.get(height)?.some((m) => m.packageName === name));
+      const heights = candidate.manifest.variants.map((variant) => DEFAULT_TARGET_SHORT_SIDE / variant.scale);
+      const restores = `model "${name}" restores ${[...new Set(heights)].join(', ')}`;
+      const flag =
+        index === 0
+          ? `--uplink-height ${left.join(',')}`
+          : `--against ${name}: --uplink-height ${left.join(',')}`;
+      if (variants.size === 0) throw new VireoError('unsupported', `${flag}: ${restores}`);
+      if (left.length > 0) notes.push(`${flag}: ${restores} only`);
+      const takesNone = [...variants].find((variant) => inpaint > 0 && variant.mask === undefined);
+      if (takesNone !== undefined) {
+        throw new VireoError(
+          'unsupported',
+          `--inpaint: model "${name}" (${takesNone.file}) takes no mask of lost pixels`,
+        );
+      }
+      const manifest = { ...candidate.manifest, variants: [...variants] };
+      if (!packages.has(name)) packages.set(name, { ...candidate, manifest });
+    }
+    return new EvaluatedModels([...packages.values()], notes, used);
+  }
+
+  /** The evaluated package first; without it where it does not restore that height. */
+  at(uplinkHeight: number): readonly UsedModel[] {
+    return this.#used.get(uplinkHeight) ?? [];
+  }
+
+  /** What the reference's sides must be multiples of, so that every height's pictures fit every variant's fold. */
+  get grid(): number {
+    const grids = [...this.#used].flatMap(([height, models]) =>
+      [1, ...models.map(({ variant }) => variant.fold)].map((fold) => 2 * fold * scaleOf(height)),
+    );
+    // Powers of two: the largest is a multiple of all others.
+    return Math.max(...grids);
+  }
+}
+
+export function scaleOf(uplinkHeight: number): number {
+  return DEFAULT_TARGET_SHORT_SIDE / uplinkHeight;
+}
+
+function variantFor({ manifest }: ModelPackage, scale: number, inpaints: boolean): Variant | undefined {
+  const variants = manifest.variants.filter((variant) => variant.scale === scale);
+  const order = inpaints ? INPAINTING : SAME_SIZE;
+  if (scale !== 1) return variants.find((variant) => variant.task === 'sr') ?? variants[0];
+  return order.flatMap((task) => variants.filter((variant) => variant.task === task))[0];
+}

@@ -1,0 +1,41 @@
+import { describe, expect, it } from 'vitest';
+import type { Manifest } from '../../../src/restoration/manifest.js';
+import type { ModelPackage } from '../../../src/restoration/types.js';
+import { ModelChoice } from '../../../src/restorer/ModelChoice.js';
+import { tinyManifest, tinyOnnx, tinyVariant } from '../../support/tinyModel.js';
+
+const [x4, x2, x1] = [4, 2, 1].map((scale) => tinyVariant(scale as 1 | 2 | 4, tinyOnnx(scale)));
+if (!x4 || !x2 || !x1) throw new Error('three variants');
+
+const packageOf = (manifest: Manifest): ModelPackage => ({ directory: '', manifest, files: new Map() });
+const ladder = [
+  packageOf(tinyManifest('full', [x4, x2, x1])),
+  packageOf(tinyManifest('lighter', [x4, x2])),
+] as const;
+
+function choose(sameSize: boolean, width: number, height: number) {
+  const models = new ModelChoice(ladder, { blockBudgetMs: 0, sameSize });
+  const fit = models.fit(width, height, 720);
+  if (!fit.fits) return fit.reason;
+  return (['full', 'lighter'] as const).map((level) => {
+    const target = models.targetAt(level, fit);
+    return target && `${target.packageName} x${target.variant.scale} ${target.width}x${target.height}`;
+  });
+}
+
+describe('the models of a call', () => {
+  it('enlarge at every level, and leave alone what is too large for it', () => {
+    expect(choose(false, 320, 180)).toEqual(['full x4 320x180', 'lighter x4 320x180']);
+    expect(choose(false, 640, 480)).toEqual(['full x2 480x360', 'lighter x2 480x360']);
+    expect(choose(false, 854, 481)).toBe('already-sharp');
+    expect(choose(false, 1280, 720)).toBe('already-sharp');
+  });
+
+  it('deblur when told to, at the levels that can, and only what is no larger than the target', () => {
+    expect(choose(true, 640, 480)).toEqual(['full x2 480x360', 'lighter x2 480x360']);
+    expect(choose(true, 854, 481)).toEqual(['full x1 1280x720', null]);
+    expect(choose(true, 1280, 720)).toEqual(['full x1 1280x720', null]);
+    expect(choose(true, 720, 1280)).toEqual(['full x1 720x1280', null]);
+    expect(choose(true, 1920, 1080)).toBe('already-sharp');
+  });
+});
