@@ -1,7 +1,7 @@
 """Builds the training set: HR luma, and what calls leave of it at 1/4, 1/2 and full size (degrade.py).
 
 Usage: build_dataset.py --data DIR [--cache DIR] [--frames 40] [--limit N]
-Restartable: a segment that is already in the cache is left alone.
+Restartable: of a segment in the cache, only the plans (degrade.PLANS) that its meta.json does not name are built.
 """
 import argparse
 import json
@@ -78,15 +78,70 @@ def still_frames(path, count, rng):
     return np.concatenate(frames).tobytes(), tw, th, 30.0
 
 
+def store(path, array):
+    """A file is there whole or not at all: a training may be reading this folder."""
+    tmp = path.with_name(path.name + ".tmp")
+    with tmp.open("wb") as file:
+        np.save(file, array)
+    os.replace(tmp, path)
+
+
+def store_meta(out, meta):
+    tmp = out / "meta.json.tmp"
+    tmp.write_text(json.dumps(meta))
+    os.replace(tmp, out / "meta.json")
+
+
+def point(out, plan, k, raw, w, h, fps, d):
+    """Makes one degradation's files; what meta.json says of it, or None."""
+    name = f"{k}" if plan == "base" else f"{plan}/{k}"
+    total = len(raw) // (w * h * 3 // 2)
+    if d.frames:
+        total = min(total, WARM_UP + d.frames)
+        raw = raw[:total * (w * h * 3 // 2)]
+    low, lost, real = degrade.degrade(raw, w, h, fps, d, zlib.crc32(f"{out.name}/{name}".encode()))
+    box = degrade.cropped_box(w, h, d.aspect, d.shift)
+    # Of the frames before the first one kept, `stride` left every n-th.
+    skip = -(-WARM_UP // d.stride)
+    plane = video.split_planes(low, box[2] // d.scale, box[3] // d.scale)[0][skip:]
+    if len(plane) != -(-total // d.stride) - skip:
+        print("frames differ", out.name, d, len(plane), total, flush=True)
+        return None
+    stem = f"x{d.scale}-{k}" if plan == "base" else f"{plan}-x{d.scale}-{k}"
+    store(out / f"{stem}.npy", plane)
+    first = skip * d.stride - WARM_UP
+    meta = {"file": f"{stem}.npy", "plan": plan, "first": first, "realKbps": round(real), **d.meta()}
+    if d.aspect:
+        meta["crop"] = box
+    if d.then:
+        meta["switched"] = degrade.runs(d, -(-total // d.stride))[1][1] - skip
+    meta["mask"] = None
+    if lost is not None and lost[skip:].any():
+        meta["mask"] = f"{stem}-mask.npy"
+        meta["lostShare"] = round(float(lost[skip:].mean()), 4)
+        store(out / meta["mask"], np.packbits(lost[skip:], axis=-1))
+    return meta
+
+
+def frames_of(path, start, count, rng):
+    if path.suffix in (".webp", ".jpg"):
+        return still_frames(path, count, rng)
+    return clip_frames(path, start, count)
+
+
 def build(job, cache, frames):
+    """Makes what the segment lacks: all of it, or the plans that were not there when it was made."""
     path, start = job
     out = cache / f"{path.stem}@{start}"
-    if (out / "meta.json").exists():
+    there = (out / "meta.json").exists()
+    meta = json.loads((out / "meta.json").read_text()) if there else None
+    done = meta.get("plans", ["base"]) if there else []
+    missing = [plan for plan in degrade.PLANS if plan not in done]
+    if not missing:
         return
-    # A seed from the name: a rerun gives the same set.
+    # Seeds from names: a rerun gives the same set. The first plan goes on where the still's movement ends.
     rng = random.Random(zlib.crc32(out.name.encode()))
-    total = frames + WARM_UP
-    got = still_frames(path, total, rng) if path.suffix in (".webp", ".jpg") else clip_frames(path, start, total)
+    got = frames_of(path, start, frames + WARM_UP, rng)
     if not got:
         print("skip", path.name, flush=True)
         return
@@ -96,23 +151,22 @@ def build(job, cache, frames):
         print("short", out.name, len(luma), flush=True)
         return
     out.mkdir(parents=True, exist_ok=True)
-    np.save(out / "hr.npy", luma)
-    meta = {"file": path.name, "still": path.suffix != ".mp4" and start == 0 and path.parent.name == "train-stills",
-            "w": w, "h": h, "frames": len(luma), "lr": []}
-    for k, d in enumerate(degrade.plan(rng)):
-        low, real = degrade.degrade(raw, w, h, fps, d, zlib.crc32(f"{out.name}/{k}".encode()))
-        plane = video.split_planes(low, w // d.scale, h // d.scale)[0]
-        # Of the frames before the first one kept, `stride` left every n-th.
-        skip = -(-WARM_UP // d.stride)
-        plane = plane[skip:]
-        if len(plane) != -(-(len(luma) - (skip * d.stride - WARM_UP)) // d.stride):
-            print("frames differ", out.name, d, len(plane), len(luma), flush=True)
-            continue
-        name = f"x{d.scale}-{k}.npy"
-        np.save(out / name, plane)
-        meta["lr"].append({"file": name, "first": skip * d.stride - WARM_UP, "realKbps": round(real), **d.meta()})
-    (out / "meta.json").write_text(json.dumps(meta))
-    print("built", out.name, w, h, len(luma), [p["realKbps"] for p in meta["lr"]], flush=True)
+    if not there:
+        store(out / "hr.npy", luma)
+        still = path.suffix != ".mp4" and start == 0 and path.parent.name == "train-stills"
+        meta = {"file": path.name, "still": still, "w": w, "h": h, "frames": len(luma), "lr": []}
+    elif not np.array_equal(np.load(out / "hr.npy", mmap_mode="r"), luma):
+        # Another ffmpeg, or other --frames: its new points would not fit its original.
+        print("original differs, left as it is", out.name, flush=True)
+        return
+    for plan in missing:
+        draws = degrade.PLANS[plan](rng if plan == "base" else random.Random(zlib.crc32(f"{out.name}/{plan}".encode())),
+                                    w, h, meta["still"])
+        made = [point(out, plan, k, raw, w, h, fps, d) for k, d in enumerate(draws)]
+        meta["lr"] += [m for m in made if m]
+        done.append(plan)
+        store_meta(out, {**meta, "plans": done})
+        print("built", out.name, plan, w, h, len(luma), [m["realKbps"] for m in made if m], flush=True)
 
 
 def main():

@@ -1,5 +1,6 @@
 """Training sequences: crops of (degraded, original) luma that go on from chunk to chunk."""
 import json
+import os
 import random
 from pathlib import Path
 
@@ -11,21 +12,85 @@ import degrade
 import model as models
 
 HERE = Path(__file__).parent
-SMALLEST = 256  # segments with a shorter side are left out
+SMALLEST = degrade.SMALLEST  # segments with a shorter side are left out
+DRIFT = 3.0  # times the error of the encoding, from which on a crop counts as damaged
 
 
 def load_index(root, split):
-    """Segments of a split as dicts with 'hr' and 'lr' paths; arrays are opened lazily, memory-mapped."""
-    validate = set(json.loads((HERE / "splits.json").read_text())["validate"])
+    """Segments of a split as dicts with 'hr' and 'lr' paths; files are opened when they are picked.
+
+    Validation is on the first plan alone, without crops or losses: what runs before the others came can be compared."""
+    splits = json.loads((HERE / "splits.json").read_text())
     index = []
     for meta in sorted(Path(root).glob("*/meta.json")):
         m = json.loads(meta.read_text())
-        if (m["file"] in validate) == (split == "validate") and min(m["w"], m["h"]) >= SMALLEST:
-            m["dir"] = meta.parent
-            index.append(m)
+        validates = m["file"] in splits["validate"]
+        if m["file"] in splits["test"] or validates != (split == "validate") or min(m["w"], m["h"]) < SMALLEST:
+            continue
+        if validates:
+            m["lr"] = [q for q in m["lr"] if q.get("plan", "base") == "base"]
+        m["dir"] = meta.parent
+        index.append(m)
     if not index:
         raise SystemExit(f"no segments for '{split}' in {root}")
     return index
+
+
+class Planes:
+    """Pictures of a .npy file, read as bands of rows, one call each and outside of Python's lock. Mapped memory would
+    fault page by page, with megabytes of readahead at each, and hold the lock meanwhile.
+
+    `first`, `stride`: which pictures; `box` (x, y, width, height): what is seen of them. Indexed by three slices."""
+
+    def __init__(self, path, first=0, stride=1, box=None):
+        self.file = open(path, "rb", buffering=0)
+        version = np.lib.format.read_magic(self.file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        (n, self.rows, self.width), _, _ = header(self.file)
+        self.start, self.first, self.stride = self.file.tell(), first, stride
+        self.x, self.y, w, h = box or (0, 0, self.width, self.rows)
+        self.shape = (-(-(n - first) // stride), h, w)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self.file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+
+    def place(self, t, y):
+        return self.start + ((self.first + t * self.stride) * self.rows + self.y + y) * self.width
+
+    def __getitem__(self, slices):
+        t, y, x = (s.indices(size)[:2] for s, size in zip(slices, self.shape))
+        out = np.empty((t[1] - t[0], y[1] - y[0], x[1] - x[0]), np.uint8)
+        band = np.empty((out.shape[1], self.width), np.uint8)
+        for i in range(len(out)):
+            if os.preadv(self.file.fileno(), [band], self.place(t[0] + i, y[0])) != band.nbytes:
+                raise EOFError(self.file.name)
+            out[i] = band[:, self.x + x[0]:self.x + x[1]]
+        return out
+
+    def expect(self, t, y):
+        """Says which pictures and rows will be read, for the system to fetch meanwhile."""
+        if hasattr(os, "posix_fadvise"):
+            for i in range(*t.indices(self.shape[0])[:2]):
+                os.posix_fadvise(self.file.fileno(), self.place(i, y.start), (y.stop - y.start) * self.width,
+                                 os.POSIX_FADV_WILLNEED)
+
+
+class Masks(Planes):
+    """Masks of one bit a pixel, most significant first."""
+
+    def __getitem__(self, slices):
+        t, y, x = slices
+        bits = super().__getitem__((t, y, slice(x.start // 8, -(-x.stop // 8))))
+        return np.unpackbits(bits, axis=-1)[..., x.start % 8:x.start % 8 + x.stop - x.start]
+
+
+def enlarging_error(low, high, scale):
+    """Mean squared error of each picture, enlarged bicubically, from its original."""
+    x = torch.from_numpy(low.astype(np.float32))[:, None]
+    if scale > 1:
+        x = F.conv2d(models.folded(x, 2), models.bicubic_weight(scale).float())
+        x = F.pixel_shuffle(x, 2 * scale)
+    high = torch.from_numpy(high.astype(np.float32))[:, None]
+    return ((x[..., :high.shape[2], :high.shape[3]] - high) ** 2).mean((1, 2, 3)).numpy()
 
 
 class Clips:
@@ -38,45 +103,49 @@ class Clips:
         self.p = np.array(weight) / sum(weight)
         self.open, self.errors = {}, {}
 
-    def error(self, high, low, scale, key):
-        """Mean squared error that bicubic enlarging leaves on this encoding, from two of its frames."""
+    def error(self, high, low, scale, lossy, key):
+        """Mean squared error that bicubic enlarging leaves on this encoding, from two of its frames; where some are
+        damaged, from the best two of six."""
         if key not in self.errors:
-            at = [len(low) // 3, len(low) * 2 // 3]
-            x = torch.from_numpy(np.stack([low[t] for t in at]).astype(np.float32))[:, None]
-            if scale > 1:
-                x = F.conv2d(models.folded(x, 2), models.bicubic_weight(scale).float())
-                x = F.pixel_shuffle(x, 2 * scale)
-            high = torch.from_numpy(np.stack([high[t] for t in at]).astype(np.float32))[:, None]
-            self.errors[key] = float(((x[..., :high.shape[2], :high.shape[3]] - high) ** 2).mean())
+            n, tries = low.shape[0], 6 if lossy else 2
+            whole, found = slice(None), []
+            for i in range(tries):
+                t = slice(n * (i + 1) // (tries + 1), n * (i + 1) // (tries + 1) + 1)
+                found.append(enlarging_error(low[t, whole, whole], high[t, whole, whole], scale)[0])
+            self.errors[key] = float(np.mean(sorted(found)[:2]))
         return self.errors[key]
 
     def array(self, path):
+        """A whole file, memory-mapped."""
         if path not in self.open:
             self.open[path] = np.load(path, mmap_mode="r")
         return self.open[path]
 
     def pick(self, scale):
-        """(original, degraded, light, capture, error): planes of the same moments; `light` dims the original,
-        `error` is what bicubic leaves of the whole picture.
+        """(original, degraded, light, capture, error, lost): planes of the same moments; `light` dims the original,
+        `error` is what bicubic leaves of the whole picture, `lost` are the masks of an encoding with losses, or None.
 
         At full size, half of the picks are not coded at all: the slot blurs the original itself, by `capture`.
         """
         rng = self.rng
         m = self.index[rng.choice(len(self.index), p=self.p)]
         if scale == 1 and rng.random() < 0.5:
-            high = self.array(m["dir"] / "hr.npy")
+            high = Planes(m["dir"] / "hr.npy")
             draw = random.Random(int(rng.integers(2**31)))
             blur = draw.choice([{}, {"gaussian": draw.uniform(0.3, 3)}, {"gaussian": draw.uniform(0.3, 3)},
                                 {"defocus": draw.uniform(0.5, 4.5)}])
-            return high, high, 1.0, degrade.Capture(**blur), None
+            return high, high, 1.0, degrade.Capture(**blur), None, None
         points = [q for q in m["lr"] if q["scale"] == scale]
         p = np.array([self.weight(q) for q in points])
         point = points[rng.choice(len(points), p=p / p.sum())]
-        low = self.array(m["dir"] / point["file"])
-        high = self.array(m["dir"] / "hr.npy")[point["first"]::point["stride"]]
+        low = Planes(m["dir"] / point["file"])
+        high = Planes(m["dir"] / "hr.npy", point["first"], point["stride"], point.get("crop"))
+        lost = Masks(m["dir"] / point["mask"]) if point.get("mask") else None
         light = point["capture"]["gain"]
-        error = self.error(high, low, scale, (m["dir"], point["file"])) if light == 1 else None
-        return high, low, light, None, error
+        error = None
+        if light == 1:
+            error = self.error(high, low, scale, lost is not None, (m["dir"], point["file"]))
+        return high, low, light, None, error, lost
 
     @staticmethod
     def weight(point):
@@ -132,29 +201,54 @@ class Slot:
     def next(self):
         """(low [T,p,p], high [T,P,P], fresh, error, mask [T,p,p]): fresh says that the state must be reset; error as in
         pick; mask is 1 where pixels are lost."""
-        rng, s, p = self.clips.rng, self.scale, self.patch // self.scale
+        s, p = self.scale, self.patch // self.scale
         fresh = self.left <= 0 or self.at + self.length > self.lr.shape[0]
         if fresh:
-            self.hr, self.lr, self.light, self.capture, self.error = self.clips.pick(s)
-            n, h, w = self.lr.shape
-            # Some walks are long: in a call the state is old, and must do no harm.
-            self.left = int(rng.integers(1, 24 // self.length + 1))
-            self.at = int(rng.integers(0, max(1, n - self.length * self.left + 1)))
-            self.y = int(rng.integers(0, (h - p) // self.grid + 1)) * self.grid
-            self.x = int(rng.integers(0, (w - p) // self.grid + 1)) * self.grid
-            self.turn = rng.integers(0, 2, 3)
-            self.damage = Damage.draw(rng, s)
+            self.jump()
         self.left -= 1
         t = slice(self.at, self.at + self.length)
-        low = self.lr[t, self.y:self.y + p, self.x:self.x + p]
-        if self.capture is not None:
-            low = self.blurred(t)
+        rows, columns = slice(self.y, self.y + p), slice(self.x, self.x + p)
         high = self.hr[t, self.y * s:self.y * s + self.patch, self.x * s:self.x * s + self.patch]
-        low, mask = self.damage.apply(low, self.lr[max(0, self.at - 1), self.y:self.y + p, self.x:self.x + p], rng)
+        mask = np.zeros((self.length, p, p), np.uint8) if self.lost is None else self.lost[t, rows, columns]
+        low, mask = self.damaged(t, mask)
         self.at += self.length
-        # What was lost is far more than what coding leaves of a picture: such crops are weighed by their own error.
-        error = None if mask.any() else self.error
+        error = self.error
+        # What was lost is far more than what coding leaves of a picture, and so is what was predicted from it: such
+        # crops are weighed by their own error.
+        if mask.any() or (self.lost is not None and error is not None
+                          and enlarging_error(low, high, s).mean() > DRIFT * error):
+            error = None
         return self.flip(low), self.flip(degrade.darker(high, self.light)), fresh, error, self.flip(mask)
+
+    def jump(self):
+        """To a walk along another clip."""
+        rng, s, p = self.clips.rng, self.scale, self.patch // self.scale
+        self.hr, self.lr, self.light, self.capture, self.error, self.lost = self.clips.pick(s)
+        n, h, w = self.lr.shape
+        # Some walks are long: in a call the state is old, and must do no harm.
+        self.left = int(rng.integers(1, degrade.LONGEST_WALK // self.length + 1))
+        self.at = int(rng.integers(0, max(1, n - self.length * self.left + 1)))
+        self.y = int(rng.integers(0, (h - p) // self.grid + 1)) * self.grid
+        self.x = int(rng.integers(0, (w - p) // self.grid + 1)) * self.grid
+        self.turn = rng.integers(0, 2, 3)
+        self.damage = Damage.draw(rng, s)
+        rest = slice(self.at + self.length, self.at + self.length * self.left)
+        for planes, by in ((self.lr, 1), (self.hr, s)):
+            if isinstance(planes, Planes):
+                planes.expect(rest, slice(self.y * by, (self.y + p) * by))
+
+    def damaged(self, t, mask):
+        """(low, mask) of the frames `t` with what the walk's damage takes besides what the network lost."""
+        if self.damage.kind == "none":
+            return self.low(t), mask
+        before = max(0, t.start - 1)
+        low = self.low(slice(before, t.stop))
+        low, more = self.damage.apply(low[t.start - before:], low[0], self.clips.rng)
+        return low, mask | more
+
+    def low(self, t):
+        p = self.patch // self.scale
+        return self.lr[t, self.y:self.y + p, self.x:self.x + p] if self.capture is None else self.blurred(t)
 
     def blurred(self, t):
         """The crop of an uncoded original, blurred with what lies around it."""
@@ -193,4 +287,4 @@ class Synthetic:
                 self.pairs[s].append((np.round(hr).astype(np.uint8), lr.astype(np.uint8)))
 
     def pick(self, scale):
-        return *self.pairs[scale][self.rng.integers(len(self.pairs[scale]))], 1.0, None, None
+        return *self.pairs[scale][self.rng.integers(len(self.pairs[scale]))], 1.0, None, None, None

@@ -97,24 +97,28 @@ def draw_rate(rng, scale, rung):
     return math.exp(rng.uniform(math.log(max(40, low)), math.log(high)))
 
 
-def draw_rung(rng, scale, w, h, crops=(), lossy=False):
-    """A degradation at one of the sizes that browsers send; half of those without loss change to the next one."""
-    aspect = rng.choice(crops) if crops and rng.random() < 0.6 else 0.0
-    shape = Degradation(scale, "none", 0, "", aspect=aspect, shift=rng.uniform(0.2, 0.8))
-    if min(cropped_box(w, h, shape)[2:]) < SMALLEST:
-        shape = Degradation(scale, "none", 0, "")
-    lines = min(cropped_box(w, h, shape)[2:])
+def draw_shape(rng, w, h, shapes):
+    """(aspect, shift) of a crop, or none."""
+    aspect, shift = (rng.choice(shapes) if shapes and rng.random() < 0.6 else 0.0), rng.uniform(0.2, 0.8)
+    small = min(cropped_box(w, h, aspect, shift)[2:]) < SMALLEST
+    return (0.0, 0.5) if small or not aspect else (aspect, shift)
+
+
+def draw_rung(rng, scale, w, h, shapes=(), lossy=False):
+    """A degradation at one of the sizes that browsers send; half of those without loss change to the next size."""
+    aspect, shift = draw_shape(rng, w, h, shapes)
+    lines = min(cropped_box(w, h, aspect, shift)[2:])
     rungs = [r for r in RUNGS[scale] if r * lines >= 720 * FEWEST_LINES]
-    # Concealment is the same at all sizes; most losses are learned where nothing else was done to the mask.
+    # Losses are mostly shown at the network's own size, where masks are exact.
     sent = 720 // scale if lossy and rng.random() < 0.6 else rng.choice(rungs)
-    near = [r for r in rungs if r != sent and abs(rungs.index(r) - rungs.index(sent)) == 1]
-    changes = not lossy and near and rng.random() < 0.5
-    return Degradation(
-        scale, "h264" if lossy else rng.choice(["vp8", "vp8", "vp9", "h264", "av1"]), draw_rate(rng, scale, sent),
-        rng.choice(SCALERS), 2 if rng.random() < 0.15 else 1,
-        draw_capture(rng) if scale > 1 and rng.random() < 0.15 else Capture(),
-        sent, rng.choice(near) if changes else 0, rng.uniform(0.3, 0.75) if changes else 0.0,
-        shape.aspect, shape.shift, LONGEST_WALK if scale == 1 else 0, packets.draw(rng) if lossy else None)
+    place = rungs.index(sent)
+    near = [] if lossy else rungs[max(0, place - 1):place] + rungs[place + 1:place + 2]
+    changes = near and rng.random() < 0.5
+    codec = "h264" if lossy else rng.choice(["vp8", "vp8", "vp9", "h264", "av1"])
+    capture = draw_capture(rng) if scale > 1 and rng.random() < 0.15 else Capture()
+    return Degradation(scale, codec, draw_rate(rng, scale, sent), rng.choice(SCALERS), 2 if rng.random() < 0.15 else 1,
+                       capture, sent, rng.choice(near) if changes else 0, rng.uniform(0.3, 0.75) if changes else 0.0,
+                       aspect, shift, LONGEST_WALK if scale == 1 else 0, packets.draw(rng) if lossy else None)
 
 
 def plan_base(rng, w, h, still):
@@ -133,10 +137,10 @@ def plan_base(rng, w, h, still):
 def plan_rungs(rng, w, h, still):
     """Other sizes than the network's own, changes between them, other shapes of picture, losses. At full size, where
     points are large, one of the two."""
-    crops = [a for a in SHAPES if w > 1.5 * h and (a >= 1 or not still)]
+    shapes = [a for a in SHAPES if w > 1.5 * h and (a >= 1 or not still)]
     return [
-        draw_rung(rng, 4, w, h), draw_rung(rng, 4, w, h, crops), draw_rung(rng, 4, w, h, lossy=True),
-        draw_rung(rng, 2, w, h, crops), draw_rung(rng, 2, w, h, lossy=True),
+        draw_rung(rng, 4, w, h), draw_rung(rng, 4, w, h, shapes), draw_rung(rng, 4, w, h, lossy=True),
+        draw_rung(rng, 2, w, h, shapes), draw_rung(rng, 2, w, h, lossy=True),
         draw_rung(rng, 1, w, h, lossy=rng.random() < 0.5),
     ]
 
@@ -219,12 +223,12 @@ def even(size):
     return round(size / 2) * 2
 
 
-def cropped_box(w, h, d):
+def cropped_box(w, h, aspect, shift):
     """(x, y, width, height) of what the camera shows of the original; sizes are multiples of 16."""
-    if not d.aspect:
+    if not aspect:
         return 0, 0, w, h
-    cw, ch = min(w, round(h * d.aspect / 16) * 16), min(h, round(w / d.aspect / 16) * 16)
-    return even((w - cw) * d.shift), even((h - ch) * d.shift), cw, ch
+    cw, ch = min(w, round(h * aspect / 16) * 16), min(h, round(w / aspect / 16) * 16)
+    return even((w - cw) * shift), even((h - ch) * shift), cw, ch
 
 
 def cropped(raw, w, h, box):
@@ -284,7 +288,17 @@ def through_call(raw, w, h, rung, fps, d, kbps, seed):
 def degrade(raw, w, h, fps, d, seed):
     """(I420 at the network's input size, bool [n,h,w] of its lost pixels or None, real kbit/s). Of `stride` frames one
     is left."""
-    box = cropped_box(w, h, d)
+    box = cropped_box(w, h, d.aspect, d.shift)
+    raw = every(cropped(raw, w, h, box), *box[2:], d.stride)
     w, h = box[2:]
-    raw = cropped(raw, *_size(raw, box), box)
-    return raw
+    raw, size = captured(raw, w, h, d.capture, seed), w * h * 3 // 2
+    sw, sh = sent_size(w, h, d.scale, d.sent)
+    # A change of size does not change what the uplink can carry.
+    kbps = max(8.0, d.kbps * sw * sh / nominal_area(d.scale, d.sent))
+    parts, masks, bits = [], [], 0.0
+    for rung, first, end in runs(d, len(raw) // size):
+        low, lost, real = through_call(raw[first * size:end * size], w, h, rung, fps / d.stride, d, kbps, seed + first)
+        parts.append(low)
+        masks.append(lost)
+        bits += real * (end - first)
+    return b"".join(parts), np.concatenate(masks) if d.loss else None, bits * size / len(raw)

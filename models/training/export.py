@@ -31,23 +31,29 @@ FILES = {  # file: (task, scale, lost pixels are filled first)
 }
 
 
+def rounds(name):
+    """`clear` is for GPUs, which gain nothing from integers here."""
+    return name != "clear"
+
+
 def load(name, checkpoint):
-    """The averaged weights of a checkpoint, rounded to integers when run."""
+    """The averaged weights of a checkpoint, rounded to integers when run if the model is."""
     saved = torch.load(checkpoint, map_location="cpu")
     net = models.make(name, saved["scales"])
     net.load_state_dict(saved["ema"])
-    net.quantised = True
+    net.quantised = rounds(name)
     return net.eval()
 
 
 def variant(net, name):
     """(bytes, manifest entry) of one file."""
     task, scale, fill = FILES[name]
-    made = graph.integers(net, scale, fill)
+    make, layout = (graph.integers, "nhwc") if net.quantised else (graph.floats, "nchw")
+    made = make(net, scale, fill)
     onnx.checker.check_model(made)
     data = made.SerializeToString()
     state = [{"input": f"{key}_in", "output": f"{key}_out", "dtype": dtype, "shape": shape}
-             for key, (dtype, shape) in graph.state_shapes(net, scale, "nhwc").items()]
+             for key, (dtype, shape) in graph.state_shapes(net, scale, layout).items()]
     return data, {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "task": task, "scale": scale,
                   "fold": 8 // scale // 2, "T": 1, "luma": "luma", "chroma": "chroma", "mask": "mask", "strength": "strength",
                   "lumaOut": "luma_out", "chromaOut": "chroma_out", "state": state}
@@ -88,9 +94,10 @@ def main():
             variants.append(entry)
     what = "full model" if args.lighter else "light model, the load ladder's second step"
     more = "; at 720p deblurring, artefact removal and inpainting" if args.same else ""
+    numbers = " in 8-bit integers" if rounds(args.model) else ""
     manifest = {
         "schema": 1, "name": args.model, "version": args.version,
-        "description": f"Causal recurrent luma restoration in 8-bit integers: x4 from 180p and x2 from 360p to 720p{more} ({what}).",
+        "description": f"Causal recurrent luma restoration{numbers}: x4 from 180p and x2 from 360p to 720p{more} ({what}).",
         "licence": "Apache-2.0", **({"lighter": args.lighter} if args.lighter else {}),
         "weights": max(used(net, scale) for scale, net in nets.items()), "trainingData": args.training_data,
         "variants": variants,

@@ -1,4 +1,4 @@
-"""The network as ONNX graphs, node by node: `integers` for processors (NHWC, QLinearConv).
+"""The network as ONNX graphs, node by node: `integers` for processors (NHWC, QLinearConv), `floats` for GPUs (NCHW).
 
 They take and give uint8 planes of any size that the variant's fold allows, one frame a run (T = 1).
 """
@@ -100,6 +100,15 @@ def bytes_of(g, x):
     return g.add("QuantizeLinear", x, g.const(np.float32(1)), g.const(np.uint8(0)))
 
 
+def bicubic_kernel(scale):
+    """Bicubic enlarging as a convolution of one plane, [scale^2, 1, 5, 5]."""
+    rows = torch.zeros(scale, 5, dtype=torch.float64)
+    for out in range(scale):
+        rows[out] = torch.tensor([models.cubic(i - 2 - ((out + 0.5) / scale - 0.5)) for i in range(5)])
+    rows /= rows.sum(1, keepdim=True)
+    return torch.einsum("ak,bl->abkl", rows, rows).reshape(scale * scale, 1, 5, 5).float()
+
+
 def chroma(g, scale, fill):
     """Each chroma plane enlarged bicubically on its own grid, as swscale and libyuv do; U and V go as a batch.
 
@@ -113,13 +122,8 @@ def chroma(g, scale, fill):
         planes = filled(g, planes, 2, g.add("Sub", g.const(np.uint8(255)), known))
         g.add("Transpose", planes, perm=[1, 0, 2, 3], out="chroma_out")
         return
-    rows = torch.zeros(scale, 5, dtype=torch.float64)
-    for out in range(scale):
-        rows[out] = torch.tensor([models.cubic(i - 2 - ((out + 0.5) / scale - 0.5)) for i in range(5)])
-    rows /= rows.sum(1, keepdim=True)
-    kernel = torch.einsum("ak,bl->abkl", rows, rows).reshape(scale * scale, 1, 5, 5).float().numpy()
     planes = g.add("Cast", g.edges(planes, 2), to=F32)
-    planes = bytes_of(g, g.add("Conv", planes, g.const(kernel), kernel_shape=[5, 5]))
+    planes = bytes_of(g, g.add("Conv", planes, g.const(bicubic_kernel(scale).numpy()), kernel_shape=[5, 5]))
     planes = g.add("DepthToSpace", planes, blocksize=scale)
     g.add("Transpose", planes, perm=[1, 0, 2, 3], out="chroma_out")
 
@@ -339,3 +343,112 @@ class Integers:
 
 def integers(net, scale, fill=False):
     return Integers(net, scale, fill).build()
+
+
+class Floats:
+    """The network without rounding, NCHW."""
+
+    def __init__(self, net, scale, fill):
+        self.net, self.scale, self.fill, self.g = net, scale, fill, Graph()
+
+    def number(self, value):
+        return self.g.const(np.float32(value))
+
+    def conv(self, x, weight, bias=None, pad=0):
+        inputs = [x, self.g.const(weight.detach().numpy())]
+        if bias is not None:
+            inputs.append(self.g.const(bias.detach().numpy()))
+        return self.g.add("Conv", *inputs, kernel_shape=list(weight.shape[2:]), pads=[pad] * 4)
+
+    def layer(self, x, conv, inputs=None):
+        weight = conv.weight if inputs is None else conv.weight[:, inputs]
+        return self.signed(self.conv(x, weight, conv.bias, conv.weight.shape[2] // 2))
+
+    def positive(self, x):
+        return self.g.add("Clip", x, self.number(0), self.number(255 * models.STEP))
+
+    def signed(self, x):
+        return self.g.add("Clip", x, self.number(-128 * models.STEP), self.number(127 * models.STEP))
+
+    def plus(self, x, y):
+        return self.positive(self.g.add("Add", x, y))
+
+    def cells(self, x, fold, around):
+        x = self.g.edges(x, around)
+        return self.g.add("SpaceToDepth", x, blocksize=fold) if fold > 1 else x
+
+    def windows(self, x, padded, channels):
+        rows, columns = (self.g.add("Div", v, self.g.ints(models.WINDOW)) for v in padded)
+        n = models.WINDOW
+        return self.g.permute(x, (channels, rows, n, columns, n), [1, 3, 2, 4, 0], (-1, n * n, channels))
+
+    def attention(self, x, grid):
+        g, part, n = self.g, self.net.attention, models.WINDOW
+        keys, values = part.keys, part.values
+        ask, keep = g.split(self.layer(x, part.project), 1, keys, keys + values)
+        g.add("Identity", keep, out="cache_out")
+        more = [g.add("Mod", g.add("Neg", v), g.ints(n)) for v in grid]
+        padded = [g.add("Add", v, m) for v, m in zip(grid, more)]
+        pads = g.shape(0, 0, 0, 0, 0, 0, *more)
+        ask = self.windows(g.add("Pad", g.add("Mul", ask, self.number(64 / keys)), pads), padded, keys)
+        old = self.windows(g.add("Pad", "cache_in", pads), padded, keys + values)
+        old = g.add("Pad", old, g.ints(0, 0, 0, 0, 1, 0))  # the empty token
+        key, value = g.split(old, 2, keys, values)
+        place = torch.cat([part.place, part.none.expand(n * n, 1)], 1).detach().numpy()
+        score = g.add("Add", g.add("MatMul", ask, g.add("Transpose", key, perm=[0, 2, 1])), g.const(place))
+        found = g.add("MatMul", g.add("Softmax", score, axis=-1), value)
+        rows, columns = (g.add("Div", v, g.ints(n)) for v in padded)
+        found = g.permute(found, (rows, columns, n, n, values), [4, 0, 2, 1, 3], (1, values, *padded))
+        found = g.add("Slice", found, g.ints(0, 0), g.shape(*grid), g.ints(2, 3))
+        return self.layer(self.signed(found), part.merge)
+
+    def build(self):
+        g, net, scale = self.g, self.net, self.scale
+        fold, k = models.seen(scale)
+        around = models.REACH if fold == 1 else fold
+        order = [c * 4 + at for at in range(4) for c in range(net.fine)]  # SpaceToDepth's for the network's
+
+        luma = filled(g, "luma", 1, "mask") if self.fill else "luma"
+        old = g.add("Where", g.add("Cast", "prev_in", to=TensorProto.BOOL), "prev_in", luma)
+        cur, old, mask = (g.add("Cast", v, to=F32) for v in (luma, old, "mask"))
+        middle = self.number(128)
+        pair = [self.cells(g.add("Sub", v, middle), fold, around) for v in (cur, old)]
+        mask = self.cells(g.add("Mul", mask, self.number(127 / 255)), fold, around)
+        key = str(scale)
+        weight = torch.cat([net.raw(net.heads[key], scale), net.masks[key]], 1)
+        first = self.positive(self.conv(g.add("Concat", *pair, mask, axis=1), weight, net.biases[key]))
+        linear = self.conv(g.add("Concat", *pair, axis=1), net.skip(scale))
+        first = self.plus(first, self.layer(first, net.before))
+        wide = g.add("SpaceToDepth", first, blocksize=2)
+
+        shape = g.add("Shape", wide)
+        grid = [g.add("Slice", shape, g.ints(i), g.ints(i + 1)) for i in (2, 3)]
+        x = self.plus(self.layer(wide, net.down, order), self.layer(self.signed("hidden_in"), net.recall))
+        for i, (one, two) in enumerate(net.blocks):
+            y = self.positive(self.conv(x, one.weight, one.bias, 1))
+            x = self.plus(x, self.layer(y, two))
+            if i == 0 and net.attention is not None:
+                x = self.plus(x, self.attention(x, grid))
+        gate = g.add("Sigmoid", g.add("Mul", self.layer(x, net.gate), self.number(4)))
+        content = self.layer(x, net.content)
+        g.add("Add", "hidden_in", g.add("Mul", gate, g.add("Sub", content, "hidden_in")), out="hidden_out")
+        g.add("Identity", luma, out="prev_out")
+
+        x = self.plus(g.add("DepthToSpace", self.layer(x, net.up), blocksize=2, mode="CRD"), first)
+        x = self.plus(x, self.layer(x, net.merge))
+        tail = net.tails[key]
+        detail = g.add("Add", self.conv(x, tail.weight * models.OUT, tail.bias * models.OUT), linear)
+        most = [self.number(v * models.DETAIL) for v in (-128, 127)]
+        detail = g.add("DepthToSpace", g.add("Clip", detail, *most), blocksize=models.CELL, mode="CRD")
+        base = cur
+        if scale > 1:
+            base = self.conv(self.cells(cur, 2, 2), getattr(net, f"bicubic{scale}"))
+            base = g.add("DepthToSpace", base, blocksize=2 * scale, mode="CRD")
+        pixels = g.add("Add", base, g.add("Mul", detail, "strength"))
+        g.add("QuantizeLinear", pixels, self.number(1), g.const(np.uint8(0)), out="luma_out")
+        chroma(g, scale, self.fill)
+        return g.model(f"vireo-x{scale}", *ports(net, scale, "nchw"))
+
+
+def floats(net, scale, fill=False):
+    return Floats(net, scale, fill).build()

@@ -1,8 +1,9 @@
 """Packets of an H.264 call that get lost, what a decoder shows then, and the macroblocks it has nothing for.
 
 A slice is a packet. Losses are laid out on a time axis before anything is coded, so that the encoder can answer them
-with key frames as it does in a call (a report, a round trip), and a seed gives the same ones again. VP8, VP9 and AV1 are
-not lost here: their pictures are lost whole, and the relay shows nothing until a key frame, so there is nothing to restore.
+with key frames as it does in a call (a report, a round trip), and a seed gives the same ones again. VP8, VP9 and AV1
+lose nothing here: their pictures are lost whole, and the relay shows none until a key frame, so there is nothing to
+restore.
 """
 import math
 import random
@@ -96,20 +97,27 @@ def first_macroblock(unit):
     return int(bits[zeros:2 * zeros + 1], 2) - 1
 
 
+def slices(units):
+    """Places of a picture's slices among its units."""
+    return [i for i, unit in enumerate(units) if kind(unit) in SLICES]
+
+
 def lost_slices(coded, losses, rng):
     """{(picture, place among its units)} of the slices on their way during a burst, at least one a burst.
 
-    A picture always keeps one of its slices. Where none arrives, the relay waits for a key frame and shows nothing."""
-    slices = [[i for i, unit in enumerate(units) if kind(unit) in SLICES] for units in coded]
-    times = [t + k / len(found) for t, found in enumerate(slices) for k in range(len(found))]
-    places = [(t, i) for t, found in enumerate(slices) for i in found]
-    lost = set()
+    A picture always keeps one of its slices: where none arrives, the relay waits for a key frame and shows nothing."""
+    times, places, lost = [], [], set()
+    for t, units in enumerate(coded):
+        found = slices(units)
+        if len(found) > 1:
+            times += [t + k / len(found) for k in range(len(found))]
+            places += [(t, i) for i in found]
     for start, end in losses:
         first = bisect_left(times, start)
         lost.update(places[first:max(first + 1, bisect_left(times, end))])
-    for t, found in enumerate(slices):
-        if all((t, i) in lost for i in found):
-            lost.remove((t, rng.choice(found)))
+    for t, units in enumerate(coded):
+        if lost.issuperset(whole := [(t, i) for i in slices(units)]):
+            lost.discard(rng.choice(whole))
     return lost
 
 
@@ -117,16 +125,21 @@ def lost_pixels(units, missing, w, h):
     """bool [h,w] of one picture; `missing` are the places of its lost slices."""
     rows, columns = -(-h // MACROBLOCK), -(-w // MACROBLOCK)
     lost = np.zeros(rows * columns, bool)
-    slices = [i for i, unit in enumerate(units) if kind(unit) in SLICES]
+    found = slices(units)
     # Slices come in raster order: each ends where the next one begins.
-    edges = [first_macroblock(units[i]) for i in slices] + [rows * columns]
-    for i, first, end in zip(slices, edges, edges[1:]):
+    edges = [first_macroblock(units[i]) for i in found] + [rows * columns]
+    for i, first, end in zip(found, edges, edges[1:]):
         lost[first:end] = i in missing
     return np.kron(lost.reshape(rows, columns), np.ones((MACROBLOCK, MACROBLOCK), bool))[:h, :w]
 
 
-def joined(units):
-    return b"".join(b"\0\0\0\1" + unit for unit in units)
+def damaged(stream, w, h, fps, losses, rng):
+    """(I420 frames as a decoder shows them, bool [n,h,w] of the pixels that each picture lost)."""
+    coded = pictures(stream)
+    lost = lost_slices(coded, losses, rng)
+    masks = np.stack([lost_pixels(units, {i for at, i in lost if at == t}, w, h) for t, units in enumerate(coded)])
+    left = [unit for t, units in enumerate(coded) for i, unit in enumerate(units) if (t, i) not in lost]
+    return decode(b"".join(b"\0\0\0\1" + unit for unit in left), fps), masks
 
 
 def through_loss(raw, w, h, fps, kbps, loss, seed):
@@ -135,12 +148,4 @@ def through_loss(raw, w, h, fps, kbps, loss, seed):
     losses = bursts(loss, count, rng)
     slice_bytes = min(MTU, max(60, kbps * 125 / fps / loss.slices))
     stream = encode(raw, w, h, fps, kbps, slice_bytes, key_frames(losses, loss.recovery * fps))
-    coded = pictures(stream)
-    lost = lost_slices(coded, losses, rng)
-    masks = np.zeros((count, h, w), bool)
-    for t, units in enumerate(coded):
-        masks[t] = lost_pixels(units, {i for at, i in lost if at == t}, w, h)
-    out = decode(joined(unit for t, units in enumerate(coded) for i, unit in enumerate(units) if (t, i) not in lost), fps)
-    if len(out) != len(raw):
-        raise RuntimeError(f"{len(out) // (w * h * 3 // 2)} pictures decoded of {count}")
-    return out, masks, len(stream) * 8 * fps / count / 1000
+    return *damaged(stream, w, h, fps, losses, rng), len(stream) * 8 * fps / count / 1000

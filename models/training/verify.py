@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 import export
+import graph
 import model as models
 
 SIZES = {4: [(180, 320), (320, 180), (180, 240), (90, 122)], 2: [(360, 640), (640, 360), (360, 480), (180, 324)],
@@ -45,7 +46,7 @@ def reference(net, luma, chroma, mask, scale):
         prev = y
     c = torch.from_numpy(chroma.astype(np.float32))[:, None]
     if scale > 1:
-        c = F.pixel_shuffle(F.conv2d(models.folded(c, 2), models.bicubic_weight(scale).float()), 2 * scale)
+        c = F.pixel_shuffle(F.conv2d(models.folded(c, 1, 2), graph.bicubic_kernel(scale)), scale)
     else:
         lost = -F.max_pool2d(-lost, 2)
         c = models.filled(c, lost.expand(2, -1, -1, -1))
