@@ -132,8 +132,9 @@ class Clips:
         if scale == 1 and rng.random() < 0.5:
             high = Planes(m["dir"] / "hr.npy")
             draw = random.Random(int(rng.integers(2**31)))
-            blur = draw.choice([{}, {"gaussian": draw.uniform(0.3, 3)}, {"gaussian": draw.uniform(0.3, 3)},
-                                {"defocus": draw.uniform(0.5, 4.5)}])
+            kind = draw.choice(["none"] + ["gaussian"] * 4 + ["defocus"] * 2)  # most blur is worth undoing
+            size = {"none": 0.0, "gaussian": draw.uniform(0.3, 3), "defocus": draw.uniform(0.5, 4.5)}[kind]
+            blur = {} if kind == "none" else {kind: size}
             return high, high, 1.0, degrade.Capture(**blur), None, None
         points = [q for q in m["lr"] if q["scale"] == scale]
         p = np.array([self.weight(q) for q in points])

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 CELL = 4  # output pixels a fine cell, each way
 STEP = 1 / 16  # of all activations: exact in bfloat16; finer ones leave strong edges no room
 LEVELS = 63  # of weights, each way
-DETAIL = 0.75  # code values a step of what is added to the fixed enlarging
+DETAIL = 0.5  # code values a step of what is added to the fixed enlarging
 OUT = 8.0  # code values that one unit of the last layer stands for
-SKIP = 4.0  # likewise for the linear path
+SKIP = {4: 4.0, 2: 4.0, 1: 2.0}  # likewise for the linear path, by scale: less where many inputs are summed
 WINDOW = 8  # cells of the coarse grid, each way, that attend to each other
-NOISE = 9.0  # variance below which a direction of the input is not amplified further
+NOISE = {4: 9.0, 2: 9.0, 1: 0.5}  # variance below which a direction of the input is not amplified further: blur leaves little
 FOLD = {4: 2, 2: 2, 1: 4}  # input pixels a cell of the head's grid: the coarse one at x4, else the fine one
 REACH = 2  # pixels that the first layer looks at on each side of a fine cell of one pixel
 
@@ -190,7 +190,7 @@ class Restorer(nn.Module):
         """
         rows = samples.double()
         values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
-        white = vectors @ torch.diag((values.clamp(min=0) + NOISE).rsqrt()) @ vectors.T
+        white = vectors @ torch.diag((values.clamp(min=0) + NOISE[scale]).rsqrt()) @ vectors.T
         getattr(self, f"white{scale}").copy_(white)
 
     def raw(self, weight, scale):
@@ -207,7 +207,7 @@ class Restorer(nn.Module):
 
     def skip(self, scale):
         """The linear path's weights, in code values: flat and still areas are left alone."""
-        weight = self.raw(self.skips[str(scale)], scale) * SKIP
+        weight = self.raw(self.skips[str(scale)], scale) * SKIP[scale]
         return weight - weight.mean((1, 2, 3), keepdim=True)
 
     def skip_levels(self, scale):

@@ -26,6 +26,9 @@ import dataset
 import model as models
 
 
+# Squared code values that count as nothing. At full size there are untouched pictures, too: with 1, keeping them as they
+# are to the last bit outweighs everything else, and nothing is learned.
+FLOOR = {4: 1.0, 2: 1.0, 1: 20.0}
 FLICKER = 0.1  # weight of the error's change from frame to frame
 
 
@@ -60,7 +63,7 @@ class Batch:
             target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
             target = target - net.base(luma, self.scale)
             patch = (target**2).flatten(1).mean(1)
-            weight = 1 / (torch.where(error.isnan(), patch, error) + 1)
+            weight = 1 / (torch.where(error.isnan(), patch, error) + FLOOR[self.scale])
             wrong = detail - target
             ours.append(((wrong**2).flatten(1).mean(1) * weight).mean())
             plain.append((patch * weight).mean())
@@ -156,6 +159,11 @@ def train(args, clips, check):
                for _ in range(max(1, args.threads // len(scales)))]
     pool = ThreadPoolExecutor(len(batches))
     start = saved_at = checked_at = time.time()
+
+    def keep():
+        save(run / "last.pt", {"net": net.state_dict(), "ema": ema.state_dict(), "step": step, "seconds": seconds,
+                               "optimizer": optimizer.state_dict(), "model": args.model, "scales": scales})
+
     while True:
         seconds = before + time.time() - start
         done = seconds / (args.minutes * 60) if not args.steps else step / args.steps
@@ -189,15 +197,12 @@ def train(args, clips, check):
             losses, last = [], mean
         now = time.time()
         if now - saved_at > 120 or done > 0.999:
-            save(run / "last.pt", {"net": net.state_dict(), "ema": ema.state_dict(), "step": step,
-                                   "optimizer": optimizer.state_dict(), "seconds": seconds, "model": args.model,
-                                   "scales": scales})
+            keep()
             saved_at = now
         if check and now - checked_at > args.check_minutes * 60:
             print(json.dumps({"step": step, "gain over bicubic, dB": validate(ema, check, scales)}), flush=True)
             checked_at = time.time()
-    save(run / "last.pt", {"net": net.state_dict(), "ema": ema.state_dict(), "step": step,
-                           "optimizer": optimizer.state_dict(), "seconds": seconds, "model": args.model})
+    keep()
     if check:
         print(json.dumps({"step": step, "gain over bicubic, dB": validate(ema, check, scales)}), flush=True)
     return first, last

@@ -168,6 +168,27 @@ describe('the bundled models', () => {
   });
 });
 
+describe('a long call', () => {
+  it('leaves the state where a short one would: after 1,000 pictures the same scene looks the same', async () => {
+    const stream = await open();
+    const there = [...clip, ...clip.toReversed()];
+    const rounds = async (count: number) => {
+      let last: Buffer[] = [];
+      for (let round = 0; round < count; round++) last = await restoreBlock(stream, there);
+      return last;
+    };
+    const [early, late] = [await rounds(3), await rounds(60)];
+    const differences = early.map((bytes, at) => meanDifference(bytes, late[at] ?? Buffer.alloc(0)));
+    expect(Math.max(...differences)).toBeLessThan(0.5);
+  });
+});
+
+function meanDifference(a: Buffer, b: Buffer): number {
+  let sum = 0;
+  for (let at = 0; at < a.length; at++) sum += Math.abs((a[at] ?? 0) - (b[at] ?? 0));
+  return sum / a.length;
+}
+
 describe('the bundled models that take more than pictures', () => {
   const lumaOf = (bytes: Buffer | undefined, scale: number) =>
     Buffer.from(bytes ?? []).subarray(0, WIDTH * HEIGHT * scale * scale);
