@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 import degrade
+import references
 import video
 
 HERE = Path(__file__).parent
@@ -35,13 +36,18 @@ def target_size(w, h):
     return (sw, sh), (sw // 16 * 16, sh // 16 * 16)
 
 
-def clip_frames(path, start, count):
+def clip_chain(path):
+    """(filters, width, height, frame rate, whether every other frame is left out) of a clip as it is used."""
     w, h, fps = video.probe(path)
     (sw, sh), (tw, th) = target_size(w, h)
     halve = fps > 40
     vf = (["select='not(mod(n,2))'"] if halve else []) + [f"scale={sw}:{sh}:flags=lanczos", f"crop={tw}:{th}"]
-    raw = video.read_i420(path, tw, th, ",".join(vf), start, count)
-    return raw, tw, th, (fps / 2 if halve else fps)
+    return ",".join(vf), tw, th, (fps / 2 if halve else fps), halve
+
+
+def clip_frames(path, start, count):
+    chain, w, h, fps, _ = clip_chain(path)
+    return video.read_i420(path, w, h, chain, start, count), w, h, fps
 
 
 def still_frames(path, count, rng):
@@ -123,8 +129,32 @@ def point(out, plan, k, raw, w, h, fps, d):
     return meta
 
 
+def is_photo(path):
+    return path.suffix in (".webp", ".jpg")
+
+
+def stills(out, path, start, luma):
+    """Makes the segment's references; what meta.json says of them. Those of a photograph are other moments of its movement."""
+    rng = random.Random(zlib.crc32(f"{out.name}/references".encode()))
+    first, made = start + WARM_UP, []
+    if is_photo(path):
+        times = [rng.randrange(len(luma)) for _ in range(references.COUNT)]
+        pictures, fps, first = [luma[t] for t in times], 30.0, 0
+    else:
+        chain, w, h, fps, halve = clip_chain(path)
+        total = references.frame_count(path) // (2 if halve else 1)
+        times = references.draw_times(rng, first, len(luma), total, fps) if total else []
+        pictures = references.take(path, times, w, h, chain) if times else []
+    for k, (t, picture) in enumerate(zip(times, pictures)):
+        quality = rng.randint(*references.QUALITY)
+        decoded, size = references.coded(picture, quality)
+        store(out / f"reference-{k}.npy", decoded[None])
+        made.append({"file": f"reference-{k}.npy", "away": round((t - first) / fps, 2), "quality": quality, "bytes": size})
+    return made
+
+
 def frames_of(path, start, count, rng):
-    if path.suffix in (".webp", ".jpg"):
+    if is_photo(path):
         return still_frames(path, count, rng)
     return clip_frames(path, start, count)
 
@@ -137,7 +167,7 @@ def build(job, cache, frames):
     meta = json.loads((out / "meta.json").read_text()) if there else None
     done = meta.get("plans", ["base"]) if there else []
     missing = [plan for plan in degrade.PLANS if plan not in done]
-    if not missing:
+    if not missing and "references" in meta:
         return
     # Seeds from names: a rerun gives the same set. The first plan goes on where the still's movement ends.
     rng = random.Random(zlib.crc32(out.name.encode()))
@@ -167,6 +197,10 @@ def build(job, cache, frames):
         done.append(plan)
         store_meta(out, {**meta, "plans": done})
         print("built", out.name, plan, w, h, len(luma), [m["realKbps"] for m in made if m], flush=True)
+    if "references" not in meta:
+        meta["references"] = stills(out, path, start, luma)
+        store_meta(out, {**meta, "plans": done})
+        print("built", out.name, "references", [(m["away"], m["bytes"]) for m in meta["references"]], flush=True)
 
 
 def main():

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import degrade
+import matching
 import model as models
 
 HERE = Path(__file__).parent
@@ -96,8 +97,8 @@ def enlarging_error(low, high, scale):
 class Clips:
     """Picks segments and degradations; larger pictures more often, uncoded ones seldom."""
 
-    def __init__(self, index, seed):
-        self.index, self.rng = index, np.random.default_rng(seed)
+    def __init__(self, index, seed, stills=False):
+        self.index, self.rng, self.stills = index, np.random.default_rng(seed), stills
         # CIF-class clips are soft and few pixels; stills do not move as people do.
         weight = [min(1.0, (m["w"] * m["h"] / (1280 * 720))) ** 0.5 * (0.6 if m["still"] else 1.0) for m in index]
         self.p = np.array(weight) / sum(weight)
@@ -122,8 +123,9 @@ class Clips:
         return self.open[path]
 
     def pick(self, scale):
-        """(original, degraded, light, capture, error, lost): planes of the same moments; `light` dims the original,
-        `error` is what bicubic leaves of the whole picture, `lost` are the masks of an encoding with losses, or None.
+        """(original, degraded, light, capture, error, lost, still): planes of the same moments; `light` dims the original,
+        `error` is what bicubic leaves of the whole picture, `lost` are the masks of an encoding with losses, or None; `still` is a
+        sharp picture of another time, or None.
 
         At full size, half of the picks are not coded at all: the slot blurs the original itself, by `capture`.
         """
@@ -135,7 +137,7 @@ class Clips:
             kind = draw.choice(["none"] + ["gaussian"] * 4 + ["defocus"] * 2)  # most blur is worth undoing
             size = {"none": 0.0, "gaussian": draw.uniform(0.3, 3), "defocus": draw.uniform(0.5, 4.5)}[kind]
             blur = {} if kind == "none" else {kind: size}
-            return high, high, 1.0, degrade.Capture(**blur), None, None
+            return high, high, 1.0, degrade.Capture(**blur), None, None, None
         points = [q for q in m["lr"] if q["scale"] == scale]
         p = np.array([self.weight(q) for q in points])
         point = points[rng.choice(len(points), p=p / p.sum())]
@@ -146,7 +148,11 @@ class Clips:
         error = None
         if light == 1:
             error = self.error(high, low, scale, lost is not None, (m["dir"], point["file"]))
-        return high, low, light, None, error, lost
+        still = None
+        if self.stills and m.get("references"):
+            still = m["references"][rng.integers(len(m["references"]))]["file"]
+            still = Planes(m["dir"] / still, 0, 1, point.get("crop"))
+        return high, low, light, None, error, lost, still
 
     @staticmethod
     def weight(point):
@@ -196,12 +202,13 @@ class Slot:
 
     def __init__(self, clips, scale, length, patch):
         self.clips, self.scale, self.length, self.patch = clips, scale, length, patch
-        self.grid = 2 * models.CELL // scale
+        # Four cells, so that crops are aligned to the coarsest level of matching, too.
+        self.grid = 4 * models.CELL // scale
         self.left = 0
 
     def next(self):
-        """(low [T,p,p], high [T,P,P], fresh, error, mask [T,p,p]): fresh says that the state must be reset; error as in
-        pick; mask is 1 where pixels are lost."""
+        """(low [T,p,p], high [T,P,P], fresh, error, mask [T,p,p], still [1,P + 2m,P + 2m] or None): fresh says that the state must
+        be reset; error as in pick; mask is 1 where pixels are lost; the still has a margin of matching.MARGIN cells."""
         s, p = self.scale, self.patch // self.scale
         fresh = self.left <= 0 or self.at + self.length > self.lr.shape[0]
         if fresh:
@@ -219,12 +226,36 @@ class Slot:
         if mask.any() or (self.lost is not None and error is not None
                           and enlarging_error(low, high, s).mean() > DRIFT * error):
             error = None
-        return self.flip(low), self.flip(degrade.darker(high, self.light)), fresh, error, self.flip(mask)
+        low, high = self.flip(low), self.flip(degrade.darker(high, self.light))
+        still = None if self.still is None else self.flip(degrade.darker(self.around(), self.light))
+        if self.tone is not None:
+            error = error and error * self.tone[0] ** 2
+            levels = (np.arange(256) * self.tone[0] + self.tone[1]).round().clip(0, 255).astype(np.uint8)
+            low, high, still = (v if v is None else levels[v] for v in (low, high, still))
+        if still is not None:
+            still = (still * self.relit[0] + self.relit[1]).round().clip(0, 255).astype(np.uint8)
+        return low, high, fresh, error, self.flip(mask), still
+
+    def around(self):
+        """The still at the walk's place, moved a little, with its margin; repeated beyond its edges."""
+        by, (_, rows, columns) = matching.MARGIN * models.CELL, self.still.shape
+        size = self.patch + 2 * by
+        y, x = (v * self.scale - by + m for v, m in zip((self.y, self.x), self.moved))
+        top, left = max(0, min(y, rows - 1)), max(0, min(x, columns - 1))
+        part = self.still[0:1, top:max(top + 1, min(rows, y + size)), left:max(left + 1, min(columns, x + size))]
+        before = top - y, left - x
+        pads = [(max(0, b), max(0, size - max(0, b) - n)) for b, n in zip(before, part.shape[1:])]
+        return np.pad(part, [(0, 0), *pads], mode="edge")[:, :size, :size]
 
     def jump(self):
         """To a walk along another clip."""
         rng, s, p = self.clips.rng, self.scale, self.patch // self.scale
-        self.hr, self.lr, self.light, self.capture, self.error, self.lost = self.clips.pick(s)
+        self.hr, self.lr, self.light, self.capture, self.error, self.lost, self.still = self.clips.pick(s)
+        if rng.random() < 0.3:
+            self.still = None
+        # Between still and call cameras move, and change their exposure.
+        self.moved = rng.integers(-24, 25, 2) if rng.random() < 0.5 else (0, 0)
+        self.relit = (rng.uniform(0.93, 1.07), rng.uniform(-6, 6)) if rng.random() < 0.3 else (1.0, 0.0)
         n, h, w = self.lr.shape
         # Some walks are long: in a call the state is old, and must do no harm.
         self.left = int(rng.integers(1, degrade.LONGEST_WALK // self.length + 1))
@@ -232,6 +263,11 @@ class Slot:
         self.y = int(rng.integers(0, (h - p) // self.grid + 1)) * self.grid
         self.x = int(rng.integers(0, (w - p) // self.grid + 1)) * self.grid
         self.turn = rng.integers(0, 2, 3)
+        # Exposures that the clips lack, and cameras that use all 256 levels: black at 0 was seen as light as at 16.
+        self.tone = None
+        if rng.random() < 0.3:
+            gain = rng.uniform(0.5, 1.15)
+            self.tone = gain, rng.uniform(-16 * gain, 255 - 235 * gain)
         self.damage = Damage.draw(rng, s)
         rest = slice(self.at + self.length, self.at + self.length * self.left)
         for planes, by in ((self.lr, 1), (self.hr, s)):
@@ -288,4 +324,4 @@ class Synthetic:
                 self.pairs[s].append((np.round(hr).astype(np.uint8), lr.astype(np.uint8)))
 
     def pick(self, scale):
-        return *self.pairs[scale][self.rng.integers(len(self.pairs[scale]))], 1.0, None, None, None
+        return *self.pairs[scale][self.rng.integers(len(self.pairs[scale]))], 1.0, None, None, None, None

@@ -55,7 +55,9 @@ def variant(net, name):
     state = [{"input": f"{key}_in", "output": f"{key}_out", "dtype": dtype, "shape": shape}
              for key, (dtype, shape) in graph.state_shapes(net, scale, layout).items()]
     return data, {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "task": task, "scale": scale,
-                  "fold": 8 // scale // 2, "T": 1, "luma": "luma", "chroma": "chroma", "mask": "mask", "strength": "strength",
+                  "fold": (models.WIDE if net.attention is not None else 1) * 8 // scale // 2, "T": 1,
+                  "luma": "luma", "chroma": "chroma", "strength": "strength",
+                  **({"mask": "mask"} if graph.masked(scale, fill) else {}),
                   "lumaOut": "luma_out", "chromaOut": "chroma_out", "state": state}
 
 

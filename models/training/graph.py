@@ -9,6 +9,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import graph_matching
 import model as models
 
 F32, U8 = TensorProto.FLOAT, TensorProto.UINT8
@@ -73,21 +74,36 @@ def times(name, factor):
 
 def state_shapes(net, scale, layout):
     """Shapes of the carried tensors, by input name."""
-    grid = [times(v, scale / 8) for v in ("h", "w")]
-    def on_grid(channels):
+    def cells(channels, pixels):
+        grid = [times(v, scale / pixels) for v in ("h", "w")]
         return [1, *grid, channels] if layout == "nhwc" else [1, channels, *grid]
-    shapes = {"prev": ("uint8", [1, 1, "h", "w"]), "hidden": ("float32", on_grid(net.hidden))}
+    shapes = {"prev": ("uint8", [1, 1, "h", "w"]), "hidden": ("float32", cells(net.hidden, 8))}
     if net.attention is not None:
-        shapes["cache"] = ("float32", on_grid(net.keys + net.values))
+        shapes["cache"] = ("float32", cells(net.keys + net.values, 8 * models.WIDE))
     return shapes
 
 
-def ports(net, scale, layout):
+def masked(scale, fill):
+    """Whether a variant takes a mask: at full size only the one that fills in, for a third of the first layer's work."""
+    return scale > 1 or fill
+
+
+TABLES = [("keys0", 9), ("keys1", 9), ("keys2", 9), ("values", models.CELL**2)]  # of a still: [places, …]
+
+
+def table_ports(suffix):
+    return [(f"{name}{suffix}", U8 if name == "values" else F32, f"{name}_places", width) for name, width in TABLES]
+
+
+def ports(net, scale, fill, layout, stills=False):
     """(inputs, outputs) of a variant."""
-    inputs = [("luma", U8, 1, 1, "h", "w"), ("chroma", U8, 1, 2, "h/2", "w/2"), ("mask", U8, 1, 1, "h", "w"),
-              ("strength", F32, 1)]
+    inputs = [("luma", U8, 1, 1, "h", "w"), ("chroma", U8, 1, 2, "h/2", "w/2"), ("strength", F32, 1)]
+    if masked(scale, fill):
+        inputs.append(("mask", U8, 1, 1, "h", "w"))
     outputs = [("luma_out", U8, 1, 1, times("h", scale), times("w", scale)),
                ("chroma_out", U8, 1, 2, times("h", scale / 2), times("w", scale / 2))]
+    if stills:
+        inputs += table_ports("_in")
     for name, (dtype, shape) in state_shapes(net, scale, layout).items():
         kind = U8 if dtype == "uint8" else F32
         inputs.append((f"{name}_in", kind, *shape))
@@ -170,8 +186,8 @@ def on_coarse_cells(weight):
 class Integers:
     """The quantised network: activations uint8, models.STEP a level, weights int8, everything NHWC."""
 
-    def __init__(self, net, scale, fill):
-        self.net, self.scale, self.g = net, scale, Graph()
+    def __init__(self, net, scale, fill, stills):
+        self.net, self.scale, self.stills, self.g = net, scale, stills, Graph()
         g = self.g
         self.step, self.one = g.const(np.float32(models.STEP)), g.const(np.float32(1))
         self.zero, self.middle = g.const(np.uint8(0)), g.const(np.uint8(128))
@@ -220,14 +236,14 @@ class Integers:
     def part(self, size, by):
         return [self.g.add("Div", v, self.g.ints(by)) for v in size]
 
-    def cells(self, x, fold, size, around=1):
-        """A plane [1,1,h,w] as cells [1, h/fold + 2 * around, …, fold^2]."""
+    def cells(self, x, fold, size, around=1, planes=1):
+        """Planes [n,1,h,w] as cells [n, h/fold + 2 * around, …, fold^2]."""
         g = self.g
         if around:
             x = g.edges(x, fold * around)
             size = [g.add("Add", v, g.ints(2 * fold * around)) for v in size]
         rows, columns = self.part(size, fold)
-        return g.permute(x, (rows, fold, columns, fold), [0, 2, 1, 3], (1, rows, columns, fold * fold))
+        return g.permute(x, (-1, fold, columns, fold), [0, 2, 1, 3], (planes, rows, columns, fold * fold))
 
     def spread(self, x, grid, by, channels):
         """[1,H,W,by*by*channels] -> [1, H*by, W*by, channels]; channels are ordered (row, column, c)."""
@@ -247,8 +263,10 @@ class Integers:
 
     def attention(self, x, grid):
         g, part, n = self.g, self.net.attention, models.WINDOW
-        keys, values = part.keys, part.values
-        mixed = self.layer(x, part.project, self.middle)
+        keys, values, by, channels = part.keys, part.values, models.WIDE, self.net.coarse
+        order = [c * by * by + at for at in range(by * by) for c in range(channels)]
+        grid = self.part(grid, by)
+        mixed = self.layer(self.gather(x, grid, by, channels), part.project, self.middle, inputs=order)
         ask, keep = g.split(mixed, 3, keys, keys + values)
         keep = g.add("DequantizeLinear", keep, self.step, self.middle, out="cache_out")
         more = [g.add("Mod", g.add("Neg", v), g.ints(n)) for v in grid]
@@ -265,7 +283,8 @@ class Integers:
         rows, columns = self.part(padded, n)
         found = g.permute(found, (rows, columns, n, n, values), [0, 2, 1, 3, 4], (1, *padded, values))
         found = g.add("Slice", found, g.ints(0, 0), g.shape(*grid), g.ints(1, 2))
-        return self.layer(self.signed(found), part.merge, self.middle, self.middle)
+        found = self.layer(self.signed(found), part.merge, self.middle, self.middle, outputs=order)
+        return self.spread(found, grid, by, channels)
 
     def build(self):
         g, net, scale, zero, middle = self.g, self.net, self.scale, self.zero, self.middle
@@ -276,15 +295,29 @@ class Integers:
         order = [c * 4 + at for at in range(4) for c in range(fine)]
 
         luma = filled(g, "luma", 1, "mask") if self.fill else "luma"
-        # A zero in the previous frame means that there is none: no decoded luma is 0.
-        old = g.add("Where", g.add("Cast", "prev_in", to=TensorProto.BOOL), "prev_in", luma)
-        mask = g.add("Max", "mask", self.middle)
-        inputs = g.add("Concat", *(self.cells(v, fold, size) for v in (luma, old, mask)), axis=3)
+        # A previous frame of zeros alone means that there is none: then the frame is its own. Where takes ten times as long.
+        most = g.add("ReduceMax", "prev_in", keepdims=1)
+        fresh = g.add("Where", g.add("Cast", most, to=TensorProto.BOOL), self.zero, g.const(np.uint8(255)))
+        old = g.add("Max", "prev_in", g.add("Min", luma, fresh))
+        planes = [luma, old]
+        if masked(scale, self.fill):
+            planes.append(g.add("Max", "mask", self.middle))
+        planes = [self.cells(v, fold, size) for v in planes]
+        inputs = g.add("Concat", *planes, axis=3)
         bias = net.biases[str(scale)].detach().numpy()
-        first = self.pixels(inputs, *net.head_levels(scale), bias, zero, coarse)
+        whole, step = net.head_levels(scale)
+        first = self.pixels(inputs, whole[:, :len(planes) * fold**2 if scale < 4 else None], step, bias, zero, coarse)
         whole, step = net.skip_levels(scale)
-        whole = torch.cat([whole, torch.zeros_like(whole[:, :whole.shape[1] // 2])], 1)  # not of the mask
+        if models.LINEAR[scale] == 1:
+            inputs = planes[0]
+        else:  # not of the mask
+            whole = torch.cat([whole, torch.zeros_like(whole[:, :whole.shape[1] // 2])], 1)
         linear = self.pixels(inputs, whole, step, None, middle, coarse, models.DETAIL)
+        if self.stills:
+            found, trust = self.told(luma)
+            refer = net.refer
+            refer = self.conv(found, middle, *models.levels(refer.weight), refer.bias.detach().numpy(), middle, x_scale=1)
+            first = self.sum(first, zero, refer, middle, zero)
         first = self.sum(first, zero, self.layer(first, net.before, middle), middle, zero)
         wide = self.gather(first, coarse, 2, fine)
 
@@ -305,6 +338,11 @@ class Integers:
         detail = self.layer(x, net.tails[str(scale)], middle, y_scale=models.DETAIL / models.OUT)
         unit = g.const(np.float32(models.DETAIL))
         detail = g.add("QLinearAdd", detail, unit, middle, linear, unit, middle, unit, middle, domain="com.microsoft")
+        if self.stills:
+            rely = g.add("Sigmoid", self.floats(self.layer(x, net.rely, middle), 4 * models.STEP))
+            found = g.add("Mul", g.add("Mul", rely, trust), self.floats(found, 1))
+            found = g.add("QuantizeLinear", found, unit, middle)
+            detail = g.add("QLinearAdd", detail, unit, middle, found, unit, middle, unit, middle, domain="com.microsoft")
         amount = g.add("Mul", g.add("Squeeze", "strength", g.ints(0)), g.const(np.float32(models.DETAIL)))
         pixels = g.add("QLinearAdd", self.base(luma, size, cells, coarse), self.one, zero, detail, amount, middle,
                        self.one, zero, domain="com.microsoft")
@@ -312,8 +350,17 @@ class Integers:
         rows, columns = self.part([high, broad], models.CELL)
         g.permute(pixels, (rows, columns, models.CELL, models.CELL), [0, 2, 1, 3], (1, 1, high, broad))
         g.nodes[-1].output[0] = "luma_out"
-        chroma(g, scale, self.fill)
-        return g.model(f"vireo-x{scale}", *ports(net, scale, "nhwc"))
+        self.chroma(size)
+        return g.model(f"vireo-x{scale}", *ports(net, scale, self.fill, "nhwc", self.stills))
+
+    def told(self, luma):
+        """What a still says of every fine cell, and trust in it."""
+        g, by = self.g, models.CELL // self.scale
+        cells = g.add("Cast", luma, to=F32)
+        if by > 1:
+            cells = g.add("AveragePool", cells, kernel_shape=[by, by], strides=[by, by])
+        *keys, values = (f"{name}_in" for name, _ in TABLES)
+        return graph_matching.Matching(g).told(cells, keys, values)
 
     def pixels(self, inputs, whole, step, bias, zero, coarse, y_scale=None):
         """A convolution of the input's pixels, onto the fine grid."""
@@ -328,21 +375,45 @@ class Integers:
         g, scale, c = self.g, self.scale, models.CELL
         if scale == 1:
             return self.cells(luma, c, size, around=0)
-        whole = (getattr(self.net, f"bicubic{scale}") * models.LEVELS).round()
+        if scale == 2:
+            return self.enlarged(luma, size)
+        # The 8x8 outputs of a coarse cell, by fine cell.
+        order = torch.arange(4 * c * c).view(2, c, 2, c).transpose(1, 2).flatten()
+        return self.spread(self.enlarged(luma, size, order), coarse, 2, c * c)
+
+    def enlarged(self, planes, size, order=slice(None), count=1):
+        """The fixed enlarging of planes [count,1,h,w], uint8 in cells of 2x2 input pixels, outputs in this order."""
+        g, whole = self.g, (getattr(self.net, f"bicubic{self.scale}") * models.LEVELS).round()[order]
         outputs = len(whole)
-        if scale == 4:  # the 8x8 outputs of a coarse cell, by fine cell
-            whole = whole.view(2, c, 2, c, *whole.shape[1:]).transpose(1, 2).reshape(whole.shape)
-        base = g.add(
-            "QLinearConv", self.cells(luma, 2, size), self.one, self.zero, g.const(whole.numpy().astype(np.int8)),
+        return g.add(
+            "QLinearConv", self.cells(planes, 2, size, planes=count), self.one, self.zero, g.const(whole.numpy().astype(np.int8)),
             g.const(np.full(outputs, 1 / models.LEVELS, np.float32)), g.const(np.zeros(outputs, np.int8)), self.one, self.zero,
             domain="com.microsoft", channels_last=1, kernel_shape=[3, 3], pads=[0] * 4)
-        if scale == 2:
-            return base
-        return self.spread(base, coarse, 2, c * c)
+
+    def chroma(self, size):
+        """As `chroma`, in integers: U and V go as a batch."""
+        g, scale = self.g, self.scale
+        if scale == 1:
+            chroma(g, scale, self.fill)
+            return
+        planes, size = g.add("Transpose", "chroma", perm=[1, 0, 2, 3]), self.part(size, 2)
+        out, (rows, columns) = 2 * scale, self.part(size, 2)
+        high, broad = (g.add("Mul", v, g.ints(scale)) for v in size)
+        g.permute(self.enlarged(planes, size, count=2), (-1, columns, out, out), [0, 2, 1, 3], (1, 2, high, broad))
+        g.nodes[-1].output[0] = "chroma_out"
 
 
-def integers(net, scale, fill=False):
-    return Integers(net, scale, fill).build()
+def integers(net, scale, fill=False, stills=False):
+    return Integers(net, scale, fill, stills).build()
+
+
+def tables(scale):
+    """What is made once of a still, uint8 luma of the output's size: the tables that variants with stills take."""
+    g = Graph()
+    keys, values = graph_matching.Matching(g).tables("still", scale)
+    for (name, _), table in zip(TABLES, [*keys, values]):
+        g.add("Identity", table, out=f"{name}_out")
+    return g.model(f"vireo-x{scale}-still", [("still", U8, 1, 1, "h", "w")], table_ports("_out"))
 
 
 class Floats:
@@ -384,8 +455,10 @@ class Floats:
 
     def attention(self, x, grid):
         g, part, n = self.g, self.net.attention, models.WINDOW
-        keys, values = part.keys, part.values
-        ask, keep = g.split(self.layer(x, part.project), 1, keys, keys + values)
+        keys, values, by = part.keys, part.values, models.WIDE
+        order = [c * by * by + at for at in range(by * by) for c in range(self.net.coarse)]  # SpaceToDepth's
+        grid = [g.add("Div", v, g.ints(by)) for v in grid]
+        ask, keep = g.split(self.layer(g.add("SpaceToDepth", x, blocksize=by), part.project, order), 1, keys, keys + values)
         g.add("Identity", keep, out="cache_out")
         more = [g.add("Mod", g.add("Neg", v), g.ints(n)) for v in grid]
         padded = [g.add("Add", v, m) for v, m in zip(grid, more)]
@@ -400,7 +473,7 @@ class Floats:
         rows, columns = (g.add("Div", v, g.ints(n)) for v in padded)
         found = g.permute(found, (rows, columns, n, n, values), [4, 0, 2, 1, 3], (1, values, *padded))
         found = g.add("Slice", found, g.ints(0, 0), g.shape(*grid), g.ints(2, 3))
-        return self.layer(self.signed(found), part.merge)
+        return g.add("DepthToSpace", self.layer(self.signed(found), part.merge), blocksize=by, mode="CRD")
 
     def build(self):
         g, net, scale = self.g, self.net, self.scale
@@ -409,15 +482,19 @@ class Floats:
         order = [c * 4 + at for at in range(4) for c in range(net.fine)]  # SpaceToDepth's for the network's
 
         luma = filled(g, "luma", 1, "mask") if self.fill else "luma"
-        old = g.add("Where", g.add("Cast", "prev_in", to=TensorProto.BOOL), "prev_in", luma)
-        cur, old, mask = (g.add("Cast", v, to=F32) for v in (luma, old, "mask"))
+        there = g.add("Cast", g.add("ReduceMax", g.add("Cast", "prev_in", to=F32), keepdims=1), to=TensorProto.BOOL)
+        old = g.add("Where", there, "prev_in", luma)
+        cur, old = (g.add("Cast", v, to=F32) for v in (luma, old))
         middle = self.number(128)
-        pair = [self.cells(g.add("Sub", v, middle), fold, around) for v in (cur, old)]
-        mask = self.cells(g.add("Mul", mask, self.number(127 / 255)), fold, around)
+        cells = [self.cells(g.add("Sub", v, middle), fold, around) for v in (cur, old)]
         key = str(scale)
-        weight = torch.cat([net.raw(net.heads[key], scale), net.masks[key]], 1)
-        first = self.positive(self.conv(g.add("Concat", *pair, mask, axis=1), weight, net.biases[key]))
-        linear = self.conv(g.add("Concat", *pair, axis=1), net.skip(scale))
+        weight = net.raw(net.heads[key], scale)
+        linear = self.conv(g.add("Concat", *cells[:models.LINEAR[scale]], axis=1), net.skip(scale))
+        if masked(scale, self.fill):
+            mask = g.add("Mul", g.add("Cast", "mask", to=F32), self.number(127 / 255))
+            cells.append(self.cells(mask, fold, around))
+            weight = torch.cat([weight, net.masks[key]], 1)
+        first = self.positive(self.conv(g.add("Concat", *cells, axis=1), weight, net.biases[key]))
         first = self.plus(first, self.layer(first, net.before))
         wide = g.add("SpaceToDepth", first, blocksize=2)
 
@@ -447,7 +524,7 @@ class Floats:
         pixels = g.add("Add", base, g.add("Mul", detail, "strength"))
         g.add("QuantizeLinear", pixels, self.number(1), g.const(np.uint8(0)), out="luma_out")
         chroma(g, scale, self.fill)
-        return g.model(f"vireo-x{scale}", *ports(net, scale, "nchw"))
+        return g.model(f"vireo-x{scale}", *ports(net, scale, self.fill, "nchw"))
 
 
 def floats(net, scale, fill=False):

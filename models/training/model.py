@@ -18,14 +18,17 @@ LEVELS = 63  # of weights, each way
 DETAIL = 0.5  # code values a step of what is added to the fixed enlarging
 OUT = 8.0  # code values that one unit of the last layer stands for
 SKIP = {4: 4.0, 2: 4.0, 1: 2.0}  # likewise for the linear path, by scale: less where many inputs are summed
-WINDOW = 8  # cells of the coarse grid, each way, that attend to each other
+WIDE = 2  # coarse cells, each way, that ask and answer as one: attention over single ones costs a fifth of the time
+WINDOW = 8  # such wide cells, each way, that attend to each other
 NOISE = {4: 9.0, 2: 9.0, 1: 0.5}  # variance below which a direction of the input is not amplified further: blur leaves little
+LINEAR = {4: 2, 2: 2, 1: 1}  # frames that the linear path sees: at full size a second one costs more than it gives
 FOLD = {4: 2, 2: 2, 1: 4}  # input pixels a cell of the head's grid: the coarse one at x4, else the fine one
 REACH = 2  # pixels that the first layer looks at on each side of a fine cell of one pixel
 
 CONFIGS = {
     # name: channels of the fine grid, of the coarse grid; residual blocks on it; hidden state; keys and values (0: none)
-    "swift": {"fine": 32, "coarse": 48, "blocks": 2, "hidden": 24, "keys": 16, "values": 32},
+    "swift": {"fine": 24, "coarse": 48, "blocks": 2, "hidden": 24, "keys": 16, "values": 32},
+    "swift-stills": {"fine": 24, "coarse": 48, "blocks": 2, "hidden": 24, "keys": 16, "values": 32, "stills": True},
     "swift-lite": {"fine": 16, "coarse": 32, "blocks": 1, "hidden": 16, "keys": 0, "values": 0},
     "clear": {"fine": 48, "coarse": 96, "blocks": 5, "hidden": 48, "keys": 16, "values": 48},
 }
@@ -76,6 +79,12 @@ def through(rounded, value):
     return value + (rounded - value).detach()
 
 
+def whole_bias(bias, step, unit):
+    """A bias as the graph adds it: a whole number of weight steps times the unit of the inputs."""
+    unit = step.flatten().detach() * unit
+    return through((bias / unit).round() * unit, bias)
+
+
 class Conv(nn.Module):
     """A convolution whose weights can be rounded to levels."""
 
@@ -86,38 +95,81 @@ class Conv(nn.Module):
         nn.init.kaiming_normal_(self.weight)
         self.weight.data *= gain
 
-    def forward(self, x, quantised):
-        pad = self.weight.shape[2] // 2
+    def forward(self, x, quantised, inputs=None, outputs=None):
+        """`inputs` and `outputs`: the order of the channels, where it is not that of the weights."""
+        weight, bias, pad = self.weight, self.bias, self.weight.shape[2] // 2
+        if inputs is not None:
+            weight = weight[:, inputs]
+        if outputs is not None:
+            weight, bias = weight[outputs], bias[outputs]
         if not quantised:
-            return F.conv2d(x, self.weight, self.bias, padding=pad)
-        whole, step = levels(self.weight)
+            return F.conv2d(x, weight, bias, padding=pad)
+        whole, step = levels(weight)
         # Whole numbers are exact in bfloat16; the step is applied to what comes out.
-        y = F.conv2d(x, through(whole, self.weight / step), padding=pad)
-        return y * step.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        y = F.conv2d(x, through(whole, weight / step), padding=pad)
+        return y * step.view(1, -1, 1, 1) + whole_bias(bias, step, STEP).view(1, -1, 1, 1)
+
+
+def cell_order(channels, by=2):
+    """Channels of by x by cells in the order (row, column, channel) of gathered(), by their places in that of the weights, which
+    is PyTorch's (channel, row, column)."""
+    return [c * by * by + at for at in range(by * by) for c in range(channels)]
+
+
+def gathered(x, by=2):
+    """Cells of by x by as channels, in the order of cell_order. In channels-last memory these are whole rows, which
+    PyTorch's own pixel_unshuffle takes one by one."""
+    b, c, h, w = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(b, h // by, by, w // by, by, c).permute(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h // by, w // by, by * by * c).permute(0, 3, 1, 2)
+
+
+def scattered(x, by=2):
+    """The inverse of gathered."""
+    b, c, h, w = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(b, h, w, by, by, c // by**2).permute(0, 1, 3, 2, 4, 5)
+    return x.reshape(b, h * by, w * by, c // by**2).permute(0, 3, 1, 2)
+
+
+class OnGrid(torch.autograd.Function):
+    """Cuts off, and rounds to steps if told; the gradient is that of cutting off (let through, it runs away: after 500 steps
+    the network was worse than none). In place and of fast kernels: written out, autograd spends a third of a step on it."""
+
+    @staticmethod
+    def forward(ctx, x, low, high, quantised):
+        y = x.clamp(low, high)
+        if quantised:
+            y.mul_(1 / STEP).round_().mul_(STEP)
+        ctx.save_for_backward(y)
+        ctx.range = low, high
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (y,), (low, high) = ctx.saved_tensors, ctx.range
+        above = torch.ops.aten.threshold_backward(gradient, y, low)
+        return torch.ops.aten.threshold_backward(above, y.neg(), -high), None, None, None
 
 
 def positive(x, quantised):
     """ReLU onto the grid 0..255."""
-    if quantised:
-        x = through(x.div(STEP).round() * STEP, x)
-    return x.clamp(0, 255 * STEP)
+    return OnGrid.apply(x, 0.0, 255 * STEP, quantised)
 
 
 def signed(x, quantised):
     """Onto the grid -128..127."""
-    if quantised:
-        x = through(x.div(STEP).round() * STEP, x)
-    return x.clamp(-128 * STEP, 127 * STEP)
+    return OnGrid.apply(x, -128 * STEP, 127 * STEP, quantised)
 
 
 class Attention(nn.Module):
-    """Each coarse cell asks its window of the cached frames; a learned token takes those that find nothing."""
+    """Wide cells, WIDE x WIDE coarse ones, ask their window of the cached frames; a learned token takes those that find
+    nothing."""
 
     def __init__(self, channels, keys, values):
         super().__init__()
         self.keys, self.values = keys, values
-        self.project = Conv(channels, 2 * keys + values)
-        self.merge = Conv(values, channels, gain=0.3)
+        self.project = Conv(WIDE**2 * channels, 2 * keys + values)
+        self.merge = Conv(values, WIDE**2 * channels, gain=0.3)
         self.place = nn.Parameter(torch.zeros(WINDOW**2, WINDOW**2))
         self.none = nn.Parameter(torch.zeros(1))
 
@@ -136,25 +188,28 @@ class Attention(nn.Module):
         return x.reshape(b, -1, hw * WINDOW, ww * WINDOW)[:, :, :h, :w]
 
     def forward(self, x, cache, quantised):
-        """(what it adds to x, the new cache): the cache is [B, keys + values, H, W] of the frame before."""
+        """(what it adds to x, the new cache): the cache is [B, keys + values, H / WIDE, W / WIDE] of the frame before."""
+        order = cell_order(x.shape[1], WIDE)
+        x = gathered(x, WIDE)
         b, _, h, w = x.shape
-        mixed = signed(self.project(x, quantised), quantised).float()
+        mixed = signed(self.project(x, quantised, inputs=order), quantised).float()
         ask, keep = mixed.split([self.keys, self.keys + self.values], 1)
         old = self.windows(cache)
         score = self.windows(ask) @ old[..., :self.keys].transpose(1, 2) * (64 / self.keys) + self.place
         # The empty token: a value of zero, and a score of its own.
         weight = torch.softmax(torch.cat([score, self.none.expand(*score.shape[:2], 1)], 2), 2)
         found = self.unwindows(weight[..., :-1] @ old[..., self.keys:], b, h, w)
-        return signed(self.merge(signed(found, quantised), quantised), quantised), keep
+        found = signed(self.merge(signed(found, quantised), quantised, outputs=order), quantised)
+        return scattered(found, WIDE), keep
 
 
 class Restorer(nn.Module):
     """One step: (luma, previous luma, mask, state) -> (output cells, state)."""
 
-    def __init__(self, fine, coarse, blocks, hidden, keys, values, scales=(4, 2)):
+    def __init__(self, fine, coarse, blocks, hidden, keys, values, stills=False, scales=(4, 2)):
         super().__init__()
         self.fine, self.coarse, self.hidden, self.keys, self.values = fine, coarse, hidden, keys, values
-        self.scales, self.quantised = tuple(scales), False
+        self.scales, self.quantised, self.stills = tuple(scales), False, stills
         self.heads, self.masks, self.biases = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         self.tails, self.skips = nn.ModuleDict(), nn.ParameterDict()
         for scale in self.scales:
@@ -163,7 +218,7 @@ class Restorer(nn.Module):
             self.heads[key] = nn.Parameter(torch.randn(fine, inputs) * (2 / inputs) ** 0.5)
             self.masks[key] = nn.Parameter(torch.zeros(fine, fold * fold, k, k))
             self.biases[key] = nn.Parameter(torch.zeros(fine))
-            self.skips[key] = nn.Parameter(torch.zeros(CELL * CELL, inputs))
+            self.skips[key] = nn.Parameter(torch.zeros(CELL * CELL, inputs * LINEAR[scale] // 2))
             self.register_buffer(f"white{scale}", torch.eye(inputs))
             self.tails[key] = Conv(fine, CELL * CELL, gain=0.1)
             if scale > 1:
@@ -181,6 +236,10 @@ class Restorer(nn.Module):
         self.content = Conv(coarse, hidden, gain=0.5)
         self.up = Conv(coarse, 4 * fine, gain=0.5)
         self.merge = Conv(fine, fine, 3, gain=0.3)
+        if stills:  # what was found in one, and how far to rely on it
+            self.refer = Conv(CELL * CELL, fine, 3, gain=0.02)
+            self.rely = Conv(fine, 1, gain=0.1)
+            self.rely.bias.data.fill_(-0.5)
 
     def whiten(self, samples, scale):
         """Sets the input transform from sample neighbourhoods [N, 2 * pixels] (frame, predecessor; minus 128).
@@ -207,7 +266,9 @@ class Restorer(nn.Module):
 
     def skip(self, scale):
         """The linear path's weights, in code values: flat and still areas are left alone."""
-        weight = self.raw(self.skips[str(scale)], scale) * SKIP[scale]
+        weight, (fold, k) = self.skips[str(scale)], seen(scale)
+        inputs = weight.shape[1]
+        weight = (weight @ getattr(self, f"white{scale}")[:inputs, :inputs]).view(-1, LINEAR[scale] * fold * fold, k, k) * SKIP[scale]
         return weight - weight.mean((1, 2, 3), keepdim=True)
 
     def skip_levels(self, scale):
@@ -219,16 +280,16 @@ class Restorer(nn.Module):
         """(first features, the linear path's detail), both on the fine grid."""
         fold, k = seen(scale)
         around = REACH if fold == 1 else fold
-        weight = torch.cat([self.raw(self.heads[str(scale)], scale), self.masks[str(scale)]], 1)
+        weight, bias = torch.cat([self.raw(self.heads[str(scale)], scale), self.masks[str(scale)]], 1), self.biases[str(scale)]
         skip = self.skip(scale)
         if self.quantised:
             whole, step = self.head_levels(scale)
-            weight = through(whole * step, weight)
+            weight, bias = through(whole * step, weight), whole_bias(bias, step, 1)
             whole, step = self.skip_levels(scale)
             skip = through(whole * step, skip)
         cells = [folded(v, fold, around) for v in (cur - 128, old - 128, mask * 127)]
-        first = F.conv2d(torch.cat(cells, 1), weight, self.biases[str(scale)])
-        return first, F.conv2d(torch.cat(cells[:2], 1), skip)
+        first = F.conv2d(torch.cat(cells, 1), weight, bias)
+        return first, F.conv2d(torch.cat(cells[:LINEAR[scale]], 1), skip)
 
     def base(self, luma, scale):
         """The fixed enlarging that the detail is added to, in fine cells."""
@@ -237,18 +298,20 @@ class Restorer(nn.Module):
         cells = F.conv2d(folded(luma, 2), getattr(self, f"bicubic{scale}"))
         return F.pixel_unshuffle(F.pixel_shuffle(cells, 8), CELL) if scale == 4 else cells
 
-    def step(self, luma, prev, mask, state, scale):
-        """luma and prev [B,1,h,w] in code values, mask likewise, 1 where pixels are lost."""
+    def step(self, luma, prev, mask, state, scale, told=None):
+        """luma and prev [B,1,h,w] in code values, mask likewise, 1 where pixels are lost; told as of matching.told, or None."""
         q, (hidden, cache) = self.quantised, state
         # A fresh state is all zeros, and no decoded luma is: then the frame is its own predecessor.
-        old = torch.where(prev == 0, luma, prev)
+        old = torch.where(prev.amax((1, 2, 3), keepdim=True) == 0, luma, prev)
         # In full precision: neighbouring code values nearly cancel.
         with torch.autocast("cpu", enabled=False):
             first, linear = self.head(luma, old, mask, scale)
         first = positive(first, q)
+        if told is not None:
+            first = positive(first + signed(self.refer(told[0], q), q), q)
         first = positive(first + signed(self.before(first, q), q), q)
-        wide = F.pixel_unshuffle(first, 2)
-        x = signed(self.down(wide, q), q) + signed(self.recall(signed(hidden, q), q), q)
+        wide, order = gathered(first), cell_order(self.fine)
+        x = signed(self.down(wide, q, inputs=order), q) + signed(self.recall(signed(hidden, q), q), q)
         x = positive(x, q)
         for i, (one, two) in enumerate(self.blocks):
             x = positive(x + signed(two(positive(one(x, q), q), q), q), q)
@@ -258,19 +321,25 @@ class Restorer(nn.Module):
         gate = torch.sigmoid(4 * signed(self.gate(x, q), q).float())
         content = signed(self.content(x, q), q).float()
         hidden = hidden + gate * (content - hidden)
-        wide = positive(signed(self.up(x, q), q) + wide, q)
-        x = F.pixel_shuffle(wide, 2)
+        x = scattered(positive(signed(self.up(x, q, outputs=order), q) + wide, q))
         x = positive(x + signed(self.merge(x, q), q), q)
         detail = on_steps(self.tails[str(scale)](x, q).float() * OUT, q) + on_steps(linear, q)
+        if told is not None:
+            rely = torch.sigmoid(4 * signed(self.rely(x, q), q).float())
+            detail = detail + on_steps(rely * told[1] * told[0], q)
         return detail.clamp(-128 * DETAIL, 127 * DETAIL), (hidden, cache)
 
     def fresh(self, luma, scale):
         """(previous luma, state) at a reset."""
         b, _, h, w = luma.shape
-        by = 8 // scale
-        grid = (h // by, w // by)
-        return torch.zeros_like(luma), (luma.new_zeros(b, self.hidden, *grid),
-                                        luma.new_zeros(b, self.keys + self.values, *grid))
+        rows, columns = h * scale // 8, w * scale // 8
+        return torch.zeros_like(luma), (luma.new_zeros(b, self.hidden, rows, columns),
+                                        luma.new_zeros(b, self.keys + self.values, rows // WIDE, columns // WIDE))
+
+
+def enlarged(luma, scale):
+    """Bicubic enlarging of planes [B,1,h,w], at full precision."""
+    return F.pixel_shuffle(F.conv2d(folded(luma, 2), bicubic_weight(scale).float()), 2 * scale)
 
 
 def seen(scale):

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 import dataset
+import matching
 import model as models
 
 
@@ -30,6 +31,18 @@ import model as models
 # are to the last bit outweighs everything else, and nothing is learned.
 FLOOR = {4: 1.0, 2: 1.0, 1: 20.0}
 FLICKER = 0.1  # weight of the error's change from frame to frame
+SIMILARITY = 1.0  # weight of what SSIM lacks to 1: flat regions count there, that weigh next to nothing in squares
+
+
+def similarity(ours, target):
+    """SSIM of images [B,1,h,w] over blocks of 8x8, every four pixels (as FFmpeg's filter has it)."""
+    def mean(x):
+        return F.avg_pool2d(x, 8, 4)
+    ma, mb = mean(ours), mean(target)
+    va, vb = mean(ours * ours) - ma * ma, mean(target * target) - mb * mb
+    covariance = mean(ours * target) - ma * mb
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    return ((2 * ma * mb + c1) * (2 * covariance + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))).mean()
 
 
 class Batch:
@@ -48,18 +61,32 @@ class Batch:
         prev, state = self.state
         self.state = (prev * keep, tuple(s.detach() * keep for s in state))
         errors = [c[3] for c in chunks]
-        return low, high, mask, torch.tensor([math.nan if e is None else e for e in errors])
+        errors = torch.tensor([math.nan if e is None else e for e in errors])
+        return low, high, mask, errors, self.tables(net, [c[5] for c in chunks])
+
+    def tables(self, net, stills):
+        """(keys, values, 1 where there is a still) of the slots, or None for a network that takes none."""
+        if not net.stills:
+            return None
+        size = self.slots[0].patch + 2 * matching.MARGIN * models.CELL
+        pictures = np.stack([np.zeros((1, size, size), np.uint8) if s is None else s for s in stills])
+        there = torch.tensor([0.0 if s is None else 1.0 for s in stills]).view(-1, 1, 1, 1)
+        return *matching.tables(torch.from_numpy(pictures).float(), self.scale), there
 
     def loss(self, net):
-        low, high, mask, error = self.next(net)
+        low, high, mask, error, tables = self.next(net)
         prev, state = self.state
         ours, plain, flicker, before = [], [], [], None
         for t in range(low.shape[1]):
             luma, lost = low[:, t:t + 1], mask[:, t:t + 1]
             if self.scale == 1:
                 luma = models.filled(luma, lost)
+            told = None
+            if tables:
+                cells = F.avg_pool2d(luma, models.CELL // self.scale)
+                told = tuple(v * tables[2] for v in matching.told(cells, *tables[:2]))
             with torch.autocast("cpu", torch.bfloat16):
-                detail, state = net.step(luma, prev, lost, state, self.scale)
+                detail, state = net.step(luma, prev, lost, state, self.scale, told)
             target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
             target = target - net.base(luma, self.scale)
             patch = (target**2).flatten(1).mean(1)
@@ -72,7 +99,10 @@ class Batch:
             prev, before = luma, wrong
         self.state = (prev, state)
         loss = sum(ours) / len(ours)
-        return loss, float(sum(plain) / len(plain)), loss + FLICKER * sum(flicker) / max(1, len(flicker))
+        original = high[:, -1:]  # one picture of the chunk stands for all
+        unlike = 1 - similarity(original + F.pixel_shuffle(wrong, models.CELL), original)
+        objective = loss + FLICKER * sum(flicker) / max(1, len(flicker)) + SIMILARITY * unlike
+        return loss, float(sum(plain) / len(plain)), objective
 
     def gradients(self, net):
         """Loss, bicubic's, and gradients, returned and not accumulated: each batch runs on a thread of its own."""
@@ -240,7 +270,8 @@ def main():
             raise SystemExit("smoke: the loss did not fall by 3 %")
         return
     root = args.cache / "dataset"
-    clips = dataset.Clips(dataset.load_index(root, "train"), args.seed + int(time.time()) % 1000 * args.resume)
+    clips = dataset.Clips(dataset.load_index(root, "train"), args.seed + int(time.time()) % 1000 * args.resume,
+                          models.CONFIGS[args.model].get("stills", False))
     print("segments", len(clips.index), flush=True)
     train(args, clips, dataset.load_index(root, "validate"))
 

@@ -20,9 +20,9 @@ for (const variant of manifest.variants) {
   const file = readFileSync(join(folder, variant.file));
   if (createHash('sha256').update(file).digest('hex') !== variant.sha256) throw new Error(`sha256 of ${variant.file}`);
   const session = await ort.InferenceSession.create(file, { intraOpNumThreads: 2, executionProviders: ['cpu'] });
-  for (const { scale, h, w, frames, name } of JSON.parse(jobsText)) {
+  for (const { scale, fill, h, w, frames, name } of JSON.parse(jobsText)) {
     // Lost pixels are filled by the inpainting variant only.
-    if (scale !== variant.scale || variant.task === 'deblur') continue;
+    if (scale !== variant.scale || fill !== (variant.task === 'inpaint')) continue;
     const [luma, chroma, mask, lumaOut, chromaOut] = ['luma', 'chroma', 'mask', 'lumaOut', 'chromaOut'].map((part) =>
       new Uint8Array(readFileSync(`${name}.${part}`)));
     const state = {};
@@ -46,7 +46,7 @@ for (const variant of manifest.variants) {
       const feeds = {
         [variant.luma]: new ort.Tensor('uint8', luma.subarray(t * h * w, (t + 1) * h * w), [1, 1, h, w]),
         [variant.chroma]: new ort.Tensor('uint8', chroma, [1, 2, h / 2, w / 2]),
-        [variant.mask]: new ort.Tensor('uint8', mask.subarray(t * h * w, (t + 1) * h * w), [1, 1, h, w]),
+        ...(variant.mask === undefined ? {} : { [variant.mask]: new ort.Tensor('uint8', mask.subarray(t * h * w, (t + 1) * h * w), [1, 1, h, w]) }),
         [variant.strength]: new ort.Tensor('float32', Float32Array.of(1), [1]),
         ...state,
       };

@@ -17,8 +17,8 @@ import export
 import graph
 import model as models
 
-SIZES = {4: [(180, 320), (320, 180), (180, 240), (90, 122)], 2: [(360, 640), (640, 360), (360, 480), (180, 324)],
-         1: [(720, 1280), (360, 488)]}
+SIZES = {4: [(180, 320), (320, 180), (180, 240), (92, 124)], 2: [(360, 640), (640, 360), (360, 480), (184, 328)],
+         1: [(720, 1280), (368, 496)]}
 FRAMES = 4
 
 
@@ -46,7 +46,8 @@ def reference(net, luma, chroma, mask, scale):
         prev = y
     c = torch.from_numpy(chroma.astype(np.float32))[:, None]
     if scale > 1:
-        c = F.pixel_shuffle(F.conv2d(models.folded(c, 1, 2), graph.bicubic_kernel(scale)), scale)
+        c = F.pixel_shuffle(net.base(c, scale), models.CELL) if net.quantised else F.pixel_shuffle(
+            F.conv2d(models.folded(c, 1, 2), graph.bicubic_kernel(scale)), scale)
     else:
         lost = -F.max_pool2d(-lost, 2)
         c = models.filled(c, lost.expand(2, -1, -1, -1))
@@ -69,14 +70,14 @@ def main():
             if scale == 1 and args.same is None:
                 continue
             net = export.load(manifest["name"], args.same if scale == 1 else args.sr)
-            for h, w in sizes:
+            for h, w, share in [(*size, lost) for lost in ((0, 0.2) if scale == 1 else (0,)) for size in sizes]:
                 luma, chroma = clip(h, w, rng), rng.integers(16, 241, (2, h // 2, w // 2)).astype(np.uint8)
-                mask = np.kron(rng.random((1, h // 2, w // 2)) < (0.2 if scale == 1 else 0), np.ones((FRAMES, 2, 2))).astype(np.uint8) * 255
+                mask = np.kron(rng.random((1, h // 2, w // 2)) < share, np.ones((FRAMES, 2, 2))).astype(np.uint8) * 255
                 y, c = reference(net, luma, chroma, mask, scale)
-                name = f"{tmp}/{scale}-{h}-{w}"
+                name = f"{tmp}/{scale}-{h}-{w}-{share}"
                 for part, data in (("luma", luma), ("chroma", chroma), ("mask", mask), ("lumaOut", y), ("chromaOut", c)):
                     Path(f"{name}.{part}").write_bytes(data.tobytes())
-                jobs.append({"scale": scale, "h": h, "w": w, "frames": FRAMES, "name": name})
+                jobs.append({"scale": scale, "fill": share > 0, "h": h, "w": w, "frames": FRAMES, "name": name})
         script = Path(__file__).with_name("verify-node.mjs")
         subprocess.run(["node", str(script), str(args.repository.resolve()), str(args.package.resolve()),
                         json.dumps(jobs)], check=True)

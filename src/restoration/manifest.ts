@@ -32,8 +32,8 @@ export const variantSchema = z.strictObject({
   task: z.enum(['sr', 'deblur', 'inpaint']),
   /** Output height / input height. */
   scale: z.union([z.literal(1), z.literal(2), z.literal(4)]),
-  /** Pixel-unshuffle factor of the input; luma height and width must be multiples of `2 * fold`. */
-  fold: z.union([z.literal(1), z.literal(2), z.literal(4)]),
+  /** The coarsest grid of the graph, in chroma pixels of the input: luma height and width must be multiples of `2 * fold`. */
+  fold: z.union([z.literal(1), z.literal(2), z.literal(4), z.literal(8)]),
   /** Block length: frames per run. Every frame of the stream is in exactly one block. */
   T: z.number().int().min(1).max(32),
   /** uint8 [T, 1, h, w], limited-range luma as decoded. */

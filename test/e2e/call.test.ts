@@ -160,11 +160,10 @@ describe.each(testableEngines())('a call through the %s engine', (engine) => {
     console.log(
       `${engine}: original video after audio: ${original.map((late) => late.toFixed(0)).join(', ')} ms`,
     );
-    // Restoration has to be in step. Where browser, engine or fake devices put the untouched call out of step
-    // already (seen with mediasoup on a machine that was busy), it must not add to that.
-    const own = original.at(-1) ?? Number.NaN;
-    const inStep = (lateMs: number) =>
-      Math.abs(lateMs) <= 80 || (Math.abs(own) > 80 && Math.abs(lateMs - own) <= 80);
+    // In step, or as much as the untouched call is: on a machine that is busy, browsers and their fake devices
+    // have been seen to be out by 120 ms without any restoration.
+    const own = mean(original);
+    const inStep = (lateMs: number) => Math.abs(lateMs) <= 80 || Math.abs(lateMs - own) <= 80;
     await show('restored');
     const restored: number[] = [];
     // Browsers move a playout delay slowly, so that nobody hears it: up to 40 s to settle.

@@ -193,9 +193,9 @@ describe('the bundled models that take more than pictures', () => {
   const lumaOf = (bytes: Buffer | undefined, scale: number) =>
     Buffer.from(bytes ?? []).subarray(0, WIDTH * HEIGHT * scale * scale);
 
-  it('at strength 0 give the plain enlarging, whatever they remember', async (context) => {
+  it('at strength 0 give the plain enlarging, whatever they remember', async () => {
     const stream = await openWhere(0, ({ strength }) => strength !== undefined);
-    if (stream === null) return context.skip('no variant has a strength input');
+    if (stream === null) throw new Error('no variant has a strength input');
     const last = clip[FRAMES - 1] ?? new ArrayBuffer(0);
     const full = await restoreBlock(stream, clip);
     stream.strength = 0;
@@ -210,9 +210,9 @@ describe('the bundled models that take more than pictures', () => {
     );
   });
 
-  it('take an empty mask for none, and another for what it is', async (context) => {
+  it('take an empty mask for none, and another for what it is', async () => {
     const stream = await openWhere(0, ({ task, mask }) => task === 'inpaint' && mask !== undefined);
-    if (stream === null) return context.skip('no variant inpaints by a mask');
+    if (stream === null) throw new Error('no variant inpaints by a mask');
     const [first = new ArrayBuffer(0)] = clip;
     const masked = async (lost: number) => {
       stream.reset();
@@ -226,9 +226,9 @@ describe('the bundled models that take more than pictures', () => {
     expect(whole.equals(await masked(WIDTH * 40))).toBe(false);
   });
 
-  it('inpaint without a look at what was in the place of lost pixels', async (context) => {
+  it('inpaint without a look at what was in the place of lost pixels', async () => {
     const stream = await openWhere(0, ({ task, mask }) => task === 'inpaint' && mask !== undefined);
-    if (stream === null) return context.skip('no variant inpaints by a mask');
+    if (stream === null) throw new Error('no variant inpaints by a mask');
     const lost = (luma: number) =>
       clip.map((source): InputPicture => {
         const picture = pictureOf(source);

@@ -191,8 +191,8 @@ describe('vireo evaluate with other models and heights', () => {
       /--against swift-xl: model "swift-xl" was not found/,
     );
     await expect(
-      evaluate([clip], { ...tiny, codec: 'none', uplinkHeight: [720], against: ['swift'] }),
-    ).rejects.toThrow(/--against swift: --uplink-height 720: model "swift" restores/);
+      evaluate([clip], { ...tiny, codec: 'none', uplinkHeight: [720], against: ['swift-lite'] }),
+    ).rejects.toThrow(/--against swift-lite: --uplink-height 720: model "swift-lite" restores/);
   });
 
   it('compares the best heights with each other, the ones that are not restored on one side only', async () => {

@@ -1,0 +1,149 @@
+"""matching.py as ONNX nodes: the tables of a still, made once, and the look-up of every frame.
+
+Tables of the three levels are float32 [places, 9], the cells with a margin of matching.MARGIN (halved from level to level) on
+each side and each with its eight neighbours, so that a place and those around it are one row; values are
+uint8 [places + 1, CELL^2] with zero at 128, the last row all zeros: what is found where nothing is.
+"""
+import numpy as np
+from onnx import TensorProto
+
+import matching
+import model as models
+
+F32, I32 = TensorProto.FLOAT, TensorProto.INT32
+
+
+class Matching:
+    """Nodes in a graph.Graph; sides of the picture in cells are multiples of 2^(LEVELS - 1)."""
+
+    def __init__(self, g):
+        self.g = g
+
+    def number(self, value):
+        return self.g.const(np.int32(value))
+
+    def size(self, x, axes=(2, 3)):
+        shape = self.g.add("Shape", x)
+        return [self.g.add("Slice", shape, self.g.ints(i), self.g.ints(i + 1)) for i in axes]
+
+    def pyramid(self, cells):
+        levels = [cells]
+        for _ in range(matching.LEVELS - 1):
+            levels.append(self.g.add("AveragePool", levels[-1], kernel_shape=[2, 2], strides=[2, 2]))
+        return levels
+
+    def shifted(self, x, reach):
+        """[1,1,h,w] -> [1,(2 * reach + 1)^2,h - 2 * reach,…]: every place with those around it."""
+        side = 2 * reach + 1
+        pick = np.eye(side * side, dtype=np.float32).reshape(-1, 1, side, side)
+        return self.g.add("Conv", x, self.g.const(pick), kernel_shape=[side, side])
+
+    def tables(self, luma, scale):
+        """From a still's luma, uint8 [1,1,H,W]: the names ([keys by level, finest first], values)."""
+        g, m = self.g, matching.MARGIN
+        still = g.add("Cast", luma, to=F32)
+
+        def mean(x, by):
+            return g.add("AveragePool", x, kernel_shape=[by, by], strides=[by, by])
+        small = g.add("Pad", mean(still, scale), g.ints(0, 0, 2, 2, 0, 0, 2, 2), mode="edge")
+        plain = g.add("Conv", g.add("SpaceToDepth", small, blocksize=2), g.const(models.bicubic_weight(scale).float().numpy()),
+                      kernel_shape=[3, 3])
+        plain = g.add("DepthToSpace", plain, blocksize=2 * scale, mode="CRD")
+        values = g.add("SpaceToDepth", g.add("Sub", still, plain), blocksize=models.CELL)
+        values = g.add("Pad", values, g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
+        values = g.add("Max", values, g.const(np.float32(-127)))
+        values = g.add("QuantizeLinear", values, g.const(np.float32(1)), g.const(np.uint8(128)))
+        values = g.add("Reshape", g.add("Transpose", values, perm=[0, 2, 3, 1]), g.ints(-1, models.CELL**2))
+        values = g.add("Concat", values, g.const(np.full((1, models.CELL**2), 128, np.uint8)), axis=0)
+        keys = g.add("Pad", mean(still, models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
+        rows = []
+        for level in self.pyramid(keys):
+            around = self.shifted(g.add("Pad", level, g.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"), 1)
+            rows.append(g.add("Reshape", g.add("Transpose", around, perm=[0, 2, 3, 1]), g.ints(-1, 9)))
+        return rows, values
+
+    def smooth(self, x, k):
+        """A box mean, one direction after the other."""
+        for kernel, pads in (([1, k], [0, k // 2] * 2), ([k, 1], [k // 2, 0] * 2)):
+            x = self.g.add("AveragePool", x, kernel_shape=kernel, pads=pads, strides=[1, 1], count_include_pad=0)
+        return x
+
+    def unlike(self, candidates, cells, level):
+        d = self.g.add("Sub", candidates, cells)
+        return self.smooth(self.g.add("Mul", d, d), matching.AROUND[level])
+
+    def places(self, cells, margin):
+        """(index of each cell's own place in its table [1,1,h,w], width of the table), int32."""
+        g, zero, one, m = self.g, self.number(0), self.number(1), self.number(margin)
+        height, width = (g.add("Squeeze", g.add("Cast", v, to=I32), g.ints(0)) for v in self.size(cells))
+        wide = g.add("Add", width, self.number(2 * margin))
+        row = g.add("Unsqueeze", g.add("Range", zero, height, one), g.ints(0, 1, 3))
+        column = g.add("Unsqueeze", g.add("Range", zero, width, one), g.ints(0, 1, 2))
+        return g.add("Add", g.add("Mul", g.add("Add", row, m), wide), g.add("Add", column, m)), wide
+
+    def own(self, table, cells, margin):
+        """The cells' own places of a table, [1,1,h,w]."""
+        g = self.g
+        height, width = self.size(cells)
+        wide, high = (g.add("Add", v, g.ints(2 * margin)) for v in (width, height))
+        centre = g.add("Slice", table, g.ints(4), g.ints(5), g.ints(1))
+        plane = g.add("Reshape", centre, g.shape(1, 1, high, wide))
+        ends = g.shape(*(g.add("Add", v, g.ints(margin)) for v in (height, width)))
+        return g.add("Slice", plane, g.ints(margin, margin), ends, g.ints(2, 3))
+
+    def coarsest(self, table, cells, level):
+        """(rows, columns) of the likest places, int32 [1,1,h,w], from the cells' own."""
+        g, reach, margin = self.g, matching.REACH, matching.MARGIN >> level
+        height, width = self.size(cells)
+        wide, high = (g.add("Add", v, g.ints(2 * margin)) for v in (width, height))
+        plane = g.add("Reshape", g.add("Slice", table, g.ints(4), g.ints(5), g.ints(1)), g.shape(1, 1, high, wide))
+        spare = margin - reach
+        ends = g.shape(*(g.add("Add", v, g.ints(margin + reach)) for v in (height, width)))
+        every = self.shifted(g.add("Slice", plane, g.ints(spare, spare), ends, g.ints(2, 3)), reach)
+        cost = matching.NEAR * (np.array(matching.near(reach)) ** 2).sum(1)
+        unlike = g.add("Add", self.unlike(every, cells, level), g.const(cost.astype(np.float32).reshape(1, -1, 1, 1)))
+        which = g.add("Cast", g.add("ArgMin", unlike, axis=1, keepdims=1), to=I32)
+        side, r = self.number(2 * reach + 1), self.number(reach)
+        row = g.add("Div", which, side)
+        return g.add("Sub", row, r), g.add("Sub", g.add("Sub", which, g.add("Mul", row, side)), r)
+
+    def doubled(self, row, column, wide, cells):
+        """Offsets of the next coarser level as distances in a table of this one, [1,1,h,w]."""
+        g = self.g
+        x = g.add("Mul", g.add("Add", g.add("Mul", row, wide), column), self.number(2))
+        x = g.add("Expand", g.add("Unsqueeze", x, g.ints(3, 5)), g.ints(1, 1, 1, 2, 1, 2))
+        return g.add("Reshape", x, g.shape(1, 1, *self.size(cells)))
+
+    def finer(self, table, cells, level, row, column):
+        """(index of the likest place, of the own one, width of the table, how unlike the likest is); near the offsets of the
+        next coarser level, or standing still."""
+        g, margin = self.g, matching.MARGIN >> level
+        base, wide = self.places(cells, margin)
+        start = g.add("Add", base, self.doubled(row, column, wide, cells))
+        around = g.add("Gather", table, g.add("Squeeze", start, g.ints(0, 1)))  # [h,w,9]
+        around = g.add("Unsqueeze", g.add("Transpose", around, perm=[2, 0, 1]), g.ints(0))
+        every = g.add("Concat", around, self.own(table, cells, margin), axis=1)
+        unlike = self.unlike(every, cells, level)
+        near = np.array(matching.near(1), np.int32)
+        step = g.add("Add", g.add("Mul", g.const(near[:, :1].reshape(1, -1, 1, 1)), wide), g.const(near[:, 1:].reshape(1, -1, 1, 1)))
+        index = g.add("Concat", g.add("Add", start, step), base, axis=1)
+        least = g.add("ArgMin", unlike, axis=1, keepdims=1)
+        return g.add("GatherElements", index, least, axis=1), base, wide, g.add("GatherElements", unlike, least, axis=1)
+
+    def told(self, cells, keys, values):
+        """matching.told: (uint8 [1,h,w,CELL^2] with zero at 128, float32 [1,h,w,1]); cells float32 [1,1,h,w]."""
+        g, levels = self.g, self.pyramid(cells)
+        row, column = self.coarsest(keys[-1], levels[-1], matching.LEVELS - 1)
+        for level in range(matching.LEVELS - 2, -1, -1):
+            index, base, wide, unlike = self.finer(keys[level], levels[level], level, row, column)
+            # Back to rows and columns: offsets are smaller than the margin, and so than half a row.
+            half = self.number(matching.MARGIN >> level)
+            moved = g.add("Add", g.add("Sub", index, base), g.add("Add", g.add("Mul", wide, half), half))
+            row = g.add("Div", moved, wide)
+            column = g.add("Sub", g.add("Sub", moved, g.add("Mul", row, wide)), half)
+            row = g.add("Sub", row, half)
+        nothing = g.add("Sub", g.add("Cast", g.add("Gather", g.add("Shape", values), g.const(np.int64(0))), to=I32), self.number(1))
+        index = g.add("Where", g.add("Less", unlike, g.const(np.float32(matching.ALIEN))), index, nothing)
+        found = g.add("Gather", values, g.add("Squeeze", index, g.ints(1)))
+        trust = g.add("Exp", g.add("Mul", unlike, g.const(np.float32(-1 / matching.TRUST))))
+        return found, g.add("Reshape", trust, g.shape(1, *self.size(cells), 1))

@@ -1,0 +1,84 @@
+"""Finds each fine cell's like in a sharp still: attention with one winner, coarse to fine.
+
+Queries are the mean luma of the frame's fine cells, keys those of the still's, values what the still has beyond its own
+bicubic enlarging. On the cells' pyramid of three levels every place within REACH of the coarsest is tried, then its
+neighbours at each finer level, and standing still at all of them; what is compared is a neighbourhood, since single cells
+are alike everywhere. Nothing here is trained: how far a find is to be trusted the network decides, from how unlike it is.
+"""
+import torch
+import torch.nn.functional as F
+
+import model as models
+
+LEVELS = 3
+REACH = 4  # places each way at the coarsest level: 64 pixels at 720 lines
+NEAR = 0.02  # per squared place: of equals, the nearest
+AROUND = (7, 5, 5)  # size of the compared neighbourhoods, finest first
+MARGIN = 20  # cells, a multiple of 2^(LEVELS - 1), that a find may lie outside of a crop
+TRUST = 40.0  # squared code values at which a find counts e times less
+ALIEN = 200.0  # and from which on it is none at all
+
+
+def near(reach):
+    return [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
+
+
+def smooth(unlike, size):
+    return F.avg_pool2d(unlike, size, 1, size // 2, count_include_pad=False)
+
+
+def at(table, y, x, margin):
+    """[B,C,H,W] of a table [B,C,H + 2 * margin, …] at offsets y and x [B,N,h,w] from each place: [B,N,C,h,w]."""
+    b, n, h, w = y.shape
+    c, columns = table.shape[1], table.shape[3]
+    y, x = y + torch.arange(h).view(-1, 1) + margin, x + torch.arange(w) + margin
+    index = (y * columns + x).view(b, 1, -1).expand(-1, c, -1)
+    return table.flatten(2).gather(2, index).view(b, c, n, h, w).transpose(1, 2)
+
+
+def best(cells, table, y, x, margin, size, cost=0.0):
+    """The likest of candidates [B,N,h,w]: (y, x, unlikeness), each [B,1,h,w]."""
+    unlike = smooth((at(table, y, x, margin)[:, :, 0] - cells) ** 2, size)
+    least = (unlike + cost).argmin(1, keepdim=True)
+    return y.gather(1, least), x.gather(1, least), unlike.gather(1, least)
+
+
+def finer(offset):
+    """Offsets of the next finer level, [B,1,2h,2w]."""
+    return (2 * offset).repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+@torch.no_grad()
+def match(cells, keys, values):
+    """(found [B,C,h,w], unlikeness [B,1,h,w]): cells [B,1,h,w], sides multiples of 2^(LEVELS - 1), in keys
+    [B,1,h + 2 * MARGIN, …] and values [B,C,…] of the same size."""
+    pyramid = [(cells, keys, MARGIN)]
+    for _ in range(LEVELS - 1):
+        one, other, margin = pyramid[-1]
+        pyramid.append((F.avg_pool2d(one, 2), F.avg_pool2d(other, 2), margin // 2))
+    b, _, h, w = pyramid[-1][0].shape
+    places = torch.tensor(near(REACH)).view(1, -1, 1, 1, 2).expand(b, -1, h, w, -1)
+    cost = NEAR * (places**2).sum(-1)
+    y, x, unlike = best(*pyramid[-1][:2], places[..., 0], places[..., 1], pyramid[-1][2], AROUND[-1], cost)
+    steps = torch.tensor(near(1)).view(1, -1, 1, 1, 2)
+    for level in range(LEVELS - 2, -1, -1):
+        cells, keys, margin = pyramid[level]
+        y, x = finer(y), finer(x)
+        y, x = (torch.cat([v + steps[..., i], torch.zeros_like(v)], 1) for i, v in enumerate((y, x)))
+        y, x, unlike = best(cells, keys, y, x, margin, AROUND[level])
+    return at(values, y, x, margin)[:, 0], unlike
+
+
+def tables(still, scale):
+    """(keys [B,1,h,w], values [B,CELL^2,h,w]) of a still's luma [B,1,H,W]: made once for each still. A whole picture's are
+    to be padded by MARGIN; a crop has its margin already."""
+    keys = F.avg_pool2d(still, models.CELL)
+    plain = models.enlarged(F.avg_pool2d(still, scale), scale)
+    values = F.pixel_unshuffle(still - plain, models.CELL)
+    return keys, values.round().clamp(-127, 127)
+
+
+def told(cells, keys, values):
+    """What the network is told: what was found [B,C,h,w] in whole numbers, zeros where nothing was; trust in it [B,1,h,w], 0..1."""
+    found, unlike = match(cells, keys, values)
+    return found * (unlike < ALIEN), torch.exp(unlike / -TRUST)
