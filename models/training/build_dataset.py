@@ -1,6 +1,6 @@
 """Builds the training set: HR luma, and what calls leave of it at 1/4, 1/2 and full size (degrade.py).
 
-Usage: build_dataset.py --data DIR [--cache DIR] [--frames 40] [--limit N]
+Usage: build_dataset.py --data DIR [--cache DIR] [--frames 40] [--limit N] [--no-references]
 Restartable: of a segment in the cache, only the plans (degrade.PLANS) that its meta.json does not name are built.
 """
 import argparse
@@ -159,15 +159,16 @@ def frames_of(path, start, count, rng):
     return clip_frames(path, start, count)
 
 
-def build(job, cache, frames):
-    """Makes what the segment lacks: all of it, or the plans that were not there when it was made."""
+def build(job, cache, frames, with_references=True):
+    """Makes what the segment lacks: all of it, or what was not asked for or not there when it was made."""
     path, start = job
     out = cache / f"{path.stem}@{start}"
     there = (out / "meta.json").exists()
     meta = json.loads((out / "meta.json").read_text()) if there else None
     done = meta.get("plans", ["base"]) if there else []
     missing = [plan for plan in degrade.PLANS if plan not in done]
-    if not missing and "references" in meta:
+    lacks_references = with_references and (meta is None or "references" not in meta)
+    if not missing and not lacks_references:
         return
     # Seeds from names: a rerun gives the same set. The first plan goes on where the still's movement ends.
     rng = random.Random(zlib.crc32(out.name.encode()))
@@ -197,7 +198,7 @@ def build(job, cache, frames):
         done.append(plan)
         store_meta(out, {**meta, "plans": done})
         print("built", out.name, plan, w, h, len(luma), [m["realKbps"] for m in made if m], flush=True)
-    if "references" not in meta:
+    if lacks_references:
         meta["references"] = stills(out, path, start, luma)
         store_meta(out, {**meta, "plans": done})
         print("built", out.name, "references", [(m["away"], m["bytes"]) for m in meta["references"]], flush=True)
@@ -210,6 +211,7 @@ def main():
                         default=Path(os.environ.get("VIREO_TRAINING_CACHE", "~/.cache/vireo-training")).expanduser())
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--limit", type=int, default=0)
+    parser.add_argument("--no-references", action="store_true", help="no stills: only `swift-stills` learns from them")
     args = parser.parse_args()
     splits = json.loads((HERE / "splits.json").read_text())
     files = sorted((args.data / "train").iterdir()) + sorted((args.data / "train-stills").iterdir())
@@ -225,7 +227,7 @@ def main():
     jobs = jobs[: args.limit or None]
     def guarded(job):
         try:
-            build(job, args.cache / "dataset", args.frames)
+            build(job, args.cache / "dataset", args.frames, not args.no_references)
         except Exception as error:  # one bad file must not end the run
             print("FAILED", job[0].name, repr(error)[:300], flush=True)
     with ThreadPoolExecutor(2) as pool:

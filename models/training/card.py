@@ -12,6 +12,8 @@ BEGIN, END = "<!-- results -->", "<!-- /results -->"
 def tables(report):
     name, summary, rows = report["model"], report["summary"], report["rows"]
     points = list(dict.fromkeys((s["uplinkHeight"], s["codec"], s["bitrate"]) for s in summary))
+    points.sort(key=lambda point: point[1] == "none")  # untouched ones last: a gain means nothing there
+    damaged = [p for p in points if p[1] != "none"]
 
     def score(table, method, point, clip=None):
         return next(r for r in table if r["method"] == method and (r["uplinkHeight"], r["codec"], r["bitrate"]) == point
@@ -19,20 +21,24 @@ def tables(report):
 
     def label(point):
         height, codec, rate = point
-        return f"{height}p {codec.replace('none, ', '')}" if rate == 0 else f"{height}p {rate // 1000}k"
+        return f"{height}p {codec.replace('none, ', '').replace('none', 'untouched')}" if rate == 0 else f"{height}p {rate // 1000}k"
     methods = ["bilinear", "bicubic", name]
     out = [f"| sent | {' | '.join(methods)} | gain over bicubic |", "| --- " * 5 + "|"]
     for point in points:
         scores = [score(summary, m, point) for m in methods]
         cells = [f"{s['psnrY']:.2f} / {s['ssimY']:.4f}" for s in scores]
-        out.append(f"| {label(point)} | {' | '.join(cells)} | {scores[2]['psnrY'] - scores[1]['psnrY']:+.2f} dB |")
+        gain = f"{scores[2]['psnrY'] - scores[1]['psnrY']:+.2f} dB"
+        if point not in damaged:
+            cells[:2], gain = ["the original"] * 2, "—"
+        out.append(f"| {label(point)} | {' | '.join(cells)} | {gain} |")
     out += ["", "Gain over bicubic in dB, clip by clip:", "",
-            "| clip | " + " | ".join(map(label, points)) + " |", "| --- " * (len(points) + 1) + "|"]
+            "| clip | " + " | ".join(map(label, damaged)) + " |", "| --- " * (len(damaged) + 1) + "|"]
     for clip in dict.fromkeys(r["clip"] for r in rows):
-        gains = [score(rows, name, p, clip)["psnrY"] - score(rows, "bicubic", p, clip)["psnrY"] for p in points]
+        gains = [score(rows, name, p, clip)["psnrY"] - score(rows, "bicubic", p, clip)["psnrY"] for p in damaged]
         out.append(f"| {Path(clip).stem} | " + " | ".join(f"{g:+.2f}" for g in gains) + " |")
-    if report.get("rounding"):
-        worst = max(report["rounding"], key=lambda r: r["floatMinusInt8"])
+    rounding = [r for r in report.get("rounding", []) if r["codec"] != "none"]
+    if rounding:
+        worst = max(rounding, key=lambda r: r["floatMinusInt8"])
         out += ["", f"Rounding to integers costs {worst['floatMinusInt8']:.2f} dB at most (mean over the clips, the same weights in floats)."]
     return "\n".join(out)
 

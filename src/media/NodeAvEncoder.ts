@@ -201,7 +201,10 @@ class NodeAvEncoder implements VideoEncoder {
     await before.close();
   }
 
-  /** The one copy of the picture; made while the encoder holds no reference to the frame's memory. */
+  /**
+   * Points the frame at the picture's memory (`fromBuffer` copies nothing), or converts into memory of its own. The
+   * caller keeps the picture until `encode` resolves, and every encoder has its own copy by then: all run without delay.
+   */
   async #fill(picture: I420Picture): Promise<void> {
     const frame = this.#frame;
     if (frame.width === 0 || !frame.isWritable) {

@@ -1,7 +1,10 @@
-"""Makes a start for a model of fewer fine channels from a checkpoint of one with more: the channels that carry most are kept,
-layers whose shape does not fit begin anew.
+"""Makes a start for a model of other widths or depth from a checkpoint.
 
-Usage: narrow.py --from CKPT --model swift --out CKPT
+Fewer fine channels: those that carry most are kept. More of anything: what is new is random inside and adds nothing at
+first, so that training goes on from what the smaller network knew (Net2Net, Chen et al., 2016, without its copies). Layers
+that fit neither way begin anew.
+
+Usage: widths.py --from CKPT --model clear --out CKPT
 """
 import argparse
 from pathlib import Path
@@ -41,17 +44,37 @@ def narrow(weights, kept):
     return out
 
 
+def widen(weights, start):
+    """`start`, the new network's own weights, with the old ones at the front of each axis. Channels of several cells are ordered
+    (channel, row, column) and attention's (question, key, value), so old channels are at the front everywhere as long as
+    the keys stay. What new channels give to old ones is zero."""
+    out = {}
+    for name, fresh in start.items():
+        value, old = fresh.clone(), weights.get(name)
+        if old is not None and old.dim() == fresh.dim() and all(a <= b for a, b in zip(old.shape, fresh.shape)):
+            value[:len(old)] = 0
+            value[tuple(slice(n) for n in old.shape)] = old
+        elif old is None and name.startswith("blocks.") and ".1." in name:
+            value.zero_()  # the last layer of a new block
+        else:
+            print("anew", name)
+        out[name] = value
+    return out
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--model", choices=sorted(models.CONFIGS), required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    torch.manual_seed(1)
     saved = torch.load(args.source, map_location="cpu")
-    net = models.make(args.model, saved["scales"])
-    kept = importance(saved["ema"], saved["scales"]).topk(net.fine).indices.sort().values
-    fits = {k: v for k, v in narrow(saved["ema"], kept).items() if v.shape == net.state_dict()[k].shape}
-    print("kept", kept.tolist(), "anew", net.load_state_dict(fits, strict=False))
+    net, weights = models.make(args.model, saved["scales"]), saved["ema"]
+    if net.fine < len(weights[f"heads.{saved['scales'][0]}"]):
+        kept = importance(weights, saved["scales"]).topk(net.fine).indices.sort().values
+        weights = narrow(weights, kept)
+    net.load_state_dict(widen(weights, net.state_dict()), strict=False)
     torch.save({"ema": net.state_dict(), "scales": saved["scales"], "model": args.model}, args.out)
 
 
