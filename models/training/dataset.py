@@ -265,9 +265,11 @@ class Slot:
         self.turn = rng.integers(0, 2, 3)
         # Exposures that the clips lack, and cameras that use all 256 levels: black at 0 was seen as light as at 16.
         self.tone = None
-        if rng.random() < 0.3:
+        if rng.random() < 0.4:
             gain = rng.uniform(0.5, 1.15)
-            self.tone = gain, rng.uniform(-16 * gain, 255 - 235 * gain)
+            darkest, brightest = -16 * gain, 255 - 235 * gain
+            # Half of them dark: a film's or a room's blacks, whose lightening by a fraction of a value SSIM sees.
+            self.tone = gain, rng.uniform(darkest, min(0, brightest) if rng.random() < 0.5 else brightest)
         self.damage = Damage.draw(rng, s)
         rest = slice(self.at + self.length, self.at + self.length * self.left)
         for planes, by in ((self.lr, 1), (self.hr, s)):

@@ -416,6 +416,9 @@ def tables(scale):
     return g.model(f"vireo-x{scale}-still", [("still", U8, 1, 1, "h", "w")], table_ports("_out"))
 
 
+HALVED = 4096  # weights of convolutions that are written in 16 bits
+
+
 class Floats:
     """The network without rounding, NCHW."""
 
@@ -426,7 +429,12 @@ class Floats:
         return self.g.const(np.float32(value))
 
     def conv(self, x, weight, bias=None, pad=0):
-        inputs = [x, self.g.const(weight.detach().numpy())]
+        weight = weight.detach().numpy()
+        if weight.size < HALVED:
+            weight_name = self.g.const(weight)
+        else:  # half the bytes on disk; folded back when a session is made
+            weight_name = self.g.add("Cast", self.g.const(weight.astype(np.float16)), to=F32)
+        inputs = [x, weight_name]
         if bias is not None:
             inputs.append(self.g.const(bias.detach().numpy()))
         return self.g.add("Conv", *inputs, kernel_shape=list(weight.shape[2:]), pads=[pad] * 4)

@@ -30,6 +30,9 @@ import model as models
 # Squared code values that count as nothing. At full size there are untouched pictures, too: with 1, keeping them as they
 # are to the last bit outweighs everything else, and nothing is learned.
 FLOOR = {4: 1.0, 2: 1.0, 1: 20.0}
+# Weight of what a crop loses against leaving it alone, on top of the loss that has it in: at full size much needs nothing, and a
+# blur that is the scene's own is easily taken for the camera's.
+HARM = {4: 0.0, 2: 0.0, 1: 2.0}
 FLICKER = 0.1  # weight of the error's change from frame to frame
 SIMILARITY = 1.0  # weight of what SSIM lacks to 1: flat regions count there, that weigh next to nothing in squares
 
@@ -76,7 +79,7 @@ class Batch:
     def loss(self, net):
         low, high, mask, error, tables = self.next(net)
         prev, state = self.state
-        ours, plain, flicker, before = [], [], [], None
+        ours, plain, flicker, harm, before = [], [], [], [], None
         for t in range(low.shape[1]):
             luma, lost = low[:, t:t + 1], mask[:, t:t + 1]
             if self.scale == 1:
@@ -92,7 +95,9 @@ class Batch:
             patch = (target**2).flatten(1).mean(1)
             weight = 1 / (torch.where(error.isnan(), patch, error) + FLOOR[self.scale])
             wrong = detail - target
-            ours.append(((wrong**2).flatten(1).mean(1) * weight).mean())
+            left = (wrong**2).flatten(1).mean(1)
+            ours.append((left * weight).mean())
+            harm.append((F.relu(left - patch) * weight).mean())
             plain.append((patch * weight).mean())
             if before is not None:
                 flicker.append((((wrong - before) ** 2).flatten(1).mean(1) * weight).mean())
@@ -102,6 +107,8 @@ class Batch:
         original = high[:, -1:]  # one picture of the chunk stands for all
         unlike = 1 - similarity(original + F.pixel_shuffle(wrong, models.CELL), original)
         objective = loss + FLICKER * sum(flicker) / max(1, len(flicker)) + SIMILARITY * unlike
+        if HARM[self.scale]:
+            objective = objective + HARM[self.scale] * sum(harm) / len(harm)
         return loss, float(sum(plain) / len(plain)), objective
 
     def gradients(self, net):

@@ -1,0 +1,26 @@
+"""A checkpoint for the repository: the averaged weights alone, large ones in 16 bits (as graph.py writes them).
+
+Usage: slim.py --from CKPT --out CKPT
+"""
+import argparse
+from pathlib import Path
+
+import torch
+
+import graph
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--from", dest="source", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    saved = torch.load(args.source, map_location="cpu")
+    # Not the input transforms (white…): what they let through nearly cancels.
+    ema = {name: value.half() if value.numel() >= graph.HALVED and not name.startswith("white") else value
+           for name, value in saved["ema"].items()}
+    torch.save({key: saved[key] for key in ("step", "seconds", "model", "scales")} | {"ema": ema}, args.out)
+
+
+if __name__ == "__main__":
+    main()
