@@ -3,10 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { configSchema } from '../config/schema.js';
 import { VireoError } from '../errors.js';
 import { type BenchResult, PipelineBench } from '../evaluation/benchPipeline.js';
 import { syntheticClipGraph } from '../evaluation/syntheticClip.js';
+import { CPU_MODEL } from '../restoration/autoModel.js';
 import { PROVIDERS, type ProviderFlag } from '../restoration/chooseModel.js';
 import { type Fit, fitPicture, type Task } from '../restoration/fit.js';
 import { createInferenceDevice } from '../restoration/InferenceDevice.js';
@@ -66,7 +66,7 @@ export function benchCommand(): Command {
 }
 
 export async function bench(flags: BenchFlags): Promise<BenchReport> {
-  const name = flags.model ?? configSchema.parse({}).restoration.model;
+  const name = flags.model ?? CPU_MODEL;
   const ladder = await ModelPackages.create(flags.modelDir).loadLadder(name);
   const folder = await mkdtemp(join(tmpdir(), 'vireo-bench-'));
   let device: InferenceDevice | null = null;

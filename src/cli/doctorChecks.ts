@@ -124,12 +124,14 @@ async function checkModels({ restoration }: Config): Promise<Finding[]> {
   const { takesSameSize } = await import('../restoration/fit.js');
   const packages = ModelPackages.create(restoration.modelDirs);
   const findings: Finding[] = [];
-  const names = new Set([restoration.model, ...(await packages.list()).map(({ name }) => name)]);
+  const { AUTO_MODEL, CPU_MODEL, GPU_MODEL } = await import('../restoration/autoModel.js');
+  const needed = restoration.model === AUTO_MODEL ? [CPU_MODEL, GPU_MODEL] : [restoration.model];
+  const names = new Set([...needed, ...(await packages.list()).map(({ name }) => name)]);
   for (const name of names) {
     const check = `model ${name}`;
     try {
       const { manifest, directory } = await packages.load(name);
-      if (name === restoration.model && restoration.sameSize && !takesSameSize(manifest)) {
+      if (needed.includes(name) && restoration.sameSize && !takesSameSize(manifest)) {
         const detail = 'restoration.sameSize: it has no variant for task deblur and scale 1';
         const fix = 'name another package in restoration.model, or set restoration.sameSize: false';
         findings.push({ check, status: 'fail', detail, fix });
@@ -137,7 +139,7 @@ async function checkModels({ restoration }: Config): Promise<Finding[]> {
       }
       findings.push(ok(check, `${manifest.version}, checksums match, ${directory}`));
     } catch (error) {
-      const status = name === restoration.model ? 'fail' : 'warn';
+      const status = needed.includes(name) ? 'fail' : 'warn';
       const fix = `get the package anew, or name another in restoration.model`;
       findings.push({ check, status, detail: (error as Error).message, fix });
     }

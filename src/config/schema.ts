@@ -137,7 +137,10 @@ const limits = z.strictObject({
 
 const restoration = z.strictObject({
   enabled: z.boolean().default(true).describe('False: a plain relay.'),
-  model: z.string().default('swift').describe('Model package at the top of the load ladder.'),
+  model: z
+    .string()
+    .default('auto')
+    .describe('Model package at the top of the load ladder. auto: clear where a GPU runs it, else swift.'),
   modelDirs: z
     .array(z.string())
     .default([])

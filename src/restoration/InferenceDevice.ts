@@ -17,7 +17,7 @@ import {
   type WorkerSettings,
 } from './inferenceProtocol.js';
 import type { Variant } from './manifest.js';
-import { chooseProvider, trialOf } from './providers.js';
+import { chooseProvider, type ProviderChoice, trialOf } from './providers.js';
 import {
   type DeviceOptions,
   type InferenceDevice,
@@ -54,15 +54,19 @@ interface Pending {
 }
 
 /**
- * Chooses the provider, starts the Worker, loads and warms up every package. Rejects with `unavailable` (no
- * such provider here) or `model-invalid` (a graph that does not match its manifest), by name.
+ * Chooses the provider unless `choice` says what was found, starts the Worker, loads and warms up every package.
+ * Rejects with `unavailable` (no such provider here) or `model-invalid` (a graph that does not match its manifest),
+ * by name.
  */
-export async function createInferenceDevice(options: DeviceOptions): Promise<InferenceDevice> {
+export async function createInferenceDevice(
+  options: DeviceOptions,
+  choice?: ProviderChoice,
+): Promise<InferenceDevice> {
   const trial = trialOf(options);
   const { provider, notes } =
     trial === undefined
       ? { provider: 'cpu' as const, notes: [] }
-      : await chooseProvider(options.provider, trial);
+      : (choice ?? (await chooseProvider(options.provider, trial)));
   return await WorkerDevice.create(options, provider, notes);
 }
 

@@ -1,6 +1,6 @@
 /** Which installed package and tasks a command works with, from its flags. */
-import { configSchema } from '../config/schema.js';
 import { VireoError } from '../errors.js';
+import { CPU_MODEL } from './autoModel.js';
 import type { Task } from './fit.js';
 import { ModelPackages } from './ModelPackages.js';
 import type { ModelPackage } from './types.js';
@@ -26,7 +26,7 @@ export interface ChosenModel {
 const AUTO_TASKS: readonly Task[] = ['sr', 'deblur'];
 
 /**
- * `--model`, else the configuration's default, else any package that has the task. `auto` is super-resolution or,
+ * `--model`, else CPU_MODEL, else any package that has the task. `auto` is super-resolution or,
  * for pictures that are too large for it, deblurring; in a package with neither, the first task it has.
  */
 export async function chooseModel(flags: ModelFlags): Promise<ChosenModel> {
@@ -40,8 +40,7 @@ export async function chooseModel(flags: ModelFlags): Promise<ChosenModel> {
     throw new VireoError('unsupported', `--task ${task}: model "${flags.model}" has ${there} only`);
   }
   const usable = (await packages.list()).filter((entry) => entry.manifest !== null);
-  const preferred = configSchema.parse({}).restoration.model;
-  usable.sort((a, b) => Number(b.name === preferred) - Number(a.name === preferred));
+  usable.sort((a, b) => Number(b.name === CPU_MODEL) - Number(a.name === CPU_MODEL));
   const wanted = usable.find(
     (entry) => task === 'auto' || entry.manifest?.variants.some((variant) => variant.task === task),
   );

@@ -33,6 +33,14 @@ export type ProbeReply = { providerMs: number; cpuMs: number } | { error: string
 export interface ProviderChoice {
   provider: ProviderName;
   notes: string[];
+  /** Milliseconds a warm run of the model took on it; left out for the CPU, which is not tried. */
+  runMs?: number;
+}
+
+/** How providers are tried; others in tests. */
+export interface ProbeTools {
+  missing: typeof missingReason;
+  probe: (request: ProbeRequest) => Promise<ProbeReply>;
 }
 
 export function executionProviders(provider: ProviderName): InferenceSession.ExecutionProviderConfig[] {
@@ -61,8 +69,6 @@ export function trialOf(options: DeviceOptions): Omit<ProbeRequest, 'provider'> 
   return { threads: options.threads, model, variantIndex: 0, width: 320, height: 192 };
 }
 
-type Probe = (request: ProbeRequest) => Promise<ProbeReply>;
-
 /**
  * Decides on the provider. `auto` takes the first of AUTO_ORDER that runs the model, and a GPU only when it
  * beats the CPU: software adapters and models that mostly fall back to the CPU are told by their speed.
@@ -71,14 +77,18 @@ type Probe = (request: ProbeRequest) => Promise<ProbeReply>;
 export async function chooseProvider(
   requested: 'auto' | ProviderName,
   trial: Omit<ProbeRequest, 'provider'>,
-  tools: { missing: typeof missingReason; probe: Probe } = { missing: missingReason, probe: probeInChild },
+  tools: ProbeTools = { missing: missingReason, probe: probeInChild },
 ): Promise<ProviderChoice> {
   if (requested === 'cpu') return { provider: 'cpu', notes: [] };
   if (requested !== 'auto') {
-    const reason =
-      tools.missing(requested, false) ?? failed(await tools.probe({ ...trial, provider: requested }));
-    if (reason === null) return { provider: requested, notes: [] };
-    throw new VireoError('unavailable', `provider ${requested} (--provider) cannot be used here: ${reason}`);
+    const missing = tools.missing(requested, false);
+    const reply =
+      missing === null ? await tools.probe({ ...trial, provider: requested }) : { error: missing };
+    if (!('error' in reply)) return { provider: requested, notes: [], runMs: reply.providerMs };
+    throw new VireoError(
+      'unavailable',
+      `provider ${requested} (--provider) cannot be used here: ${reply.error}`,
+    );
   }
   const notes: string[] = [];
   for (const provider of AUTO_ORDER) {
@@ -89,19 +99,15 @@ export async function chooseProvider(
       continue;
     }
     const reply = await tools.probe({ ...trial, provider });
-    const reason = failed(reply) ?? slowerThanCpu(reply);
-    if (reason === null) return { provider, notes };
-    notes.push(`${provider}: ${reason}`);
+    if (!('error' in reply) && reply.providerMs < reply.cpuMs) {
+      return { provider, notes, runMs: reply.providerMs };
+    }
+    notes.push(`${provider}: ${'error' in reply ? reply.error : slowerThanCpu(reply)}`);
   }
   return { provider: 'cpu', notes };
 }
 
-function failed(reply: ProbeReply): string | null {
-  return 'error' in reply ? reply.error : null;
-}
-
-function slowerThanCpu(reply: ProbeReply): string | null {
-  if ('error' in reply || reply.providerMs < reply.cpuMs) return null;
+function slowerThanCpu(reply: { providerMs: number; cpuMs: number }): string {
   return `a block takes ${reply.providerMs.toFixed(1)} ms, on the CPU ${reply.cpuMs.toFixed(1)} ms (a software adapter, or a model it does not speed up)`;
 }
 

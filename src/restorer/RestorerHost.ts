@@ -3,6 +3,7 @@ import { VireoError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { createVideoDecoder } from '../media/NodeAvDecoder.js';
 import { availableEncoders, createVideoEncoder } from '../media/NodeAvEncoder.js';
+import { chooseLadder } from '../restoration/autoModel.js';
 import { takesSameSize } from '../restoration/fit.js';
 import { createInferenceDevice } from '../restoration/InferenceDevice.js';
 import { ModelPackages } from '../restoration/ModelPackages.js';
@@ -76,8 +77,15 @@ export class RestorerHost {
   /** Loads and warms up the models, then says `ready`. Rejects with a one-line reason. */
   static async start(hostOptions: RestorerHostOptions): Promise<RestorerHost> {
     const { modelDirs, model, provider, threads, blockBudgetMs, sameSize = false } = hostOptions.options;
-    const packages = forCalls(await ModelPackages.create(modelDirs).loadLadder(model), sameSize);
-    const device = await createInferenceDevice({ provider, threads, packages, warmUpSizes: WARM_UP_SIZES });
+    const ladder = await chooseLadder(
+      { model, provider, threads, warmUpSizes: WARM_UP_SIZES },
+      ModelPackages.create(modelDirs),
+    );
+    const packages = forCalls(ladder.packages, sameSize);
+    const device = await createInferenceDevice(
+      { provider, threads, packages, warmUpSizes: WARM_UP_SIZES },
+      ladder.choice,
+    );
     const host = new RestorerHost(
       hostOptions,
       device,

@@ -68,7 +68,7 @@ async function callVideo(reference: string, name: string, frames: number): Promi
 }
 
 describe('restoration with the bundled models', () => {
-  it.each(['swift', 'swift-lite'])(
+  it.each(['clear', 'swift', 'swift-lite'])(
     '%s beats bilinear on real footage, through vireo restore to y4m',
     async (model) => {
       const reference = await realClip('sam2-04_coffee.mp4');

@@ -32,10 +32,10 @@ describe('the execution provider', () => {
   it('auto takes CUDA first, then WebGPU, and tries nothing after the first that works', async () => {
     const fast: ProbeReply = { providerMs: 2, cpuMs: 20 };
     const cuda = choose('auto', {}, { cuda: fast, webgpu: fast });
-    expect(await cuda.choice).toEqual({ provider: 'cuda', notes: [] });
+    expect(await cuda.choice).toEqual({ provider: 'cuda', notes: [], runMs: 2 });
     expect(cuda.tried).toEqual(['cuda']);
     const webgpu = choose('auto', { cuda: 'no NVIDIA driver' }, { webgpu: fast });
-    expect(await webgpu.choice).toEqual({ provider: 'webgpu', notes: ['cuda: no NVIDIA driver'] });
+    expect(await webgpu.choice).toEqual({ provider: 'webgpu', notes: ['cuda: no NVIDIA driver'], runMs: 2 });
     expect(webgpu.tried).toEqual(['webgpu']);
   });
 
@@ -64,7 +64,7 @@ describe('the execution provider', () => {
 
   it('one that is asked for is taken however slow, or refused by name', async () => {
     const slow = choose('webgpu', {}, { webgpu: { providerMs: 5_500, cpuMs: 15 } });
-    expect(await slow.choice).toEqual({ provider: 'webgpu', notes: [] });
+    expect(await slow.choice).toEqual({ provider: 'webgpu', notes: [], runMs: 5_500 });
     await expect(choose('cuda', { cuda: 'no library' }, {}).choice).rejects.toMatchObject({
       code: 'unavailable',
       message: expect.stringMatching(/provider cuda \(--provider\) cannot be used here: no library/),
