@@ -343,7 +343,7 @@ class Integers:
             found = g.add("Mul", g.add("Mul", rely, trust), self.floats(found, 1))
             found = g.add("QuantizeLinear", found, unit, middle)
             detail = g.add("QLinearAdd", detail, unit, middle, found, unit, middle, unit, middle, domain="com.microsoft")
-        amount = g.add("Mul", g.add("Squeeze", "strength", g.ints(0)), g.const(np.float32(models.DETAIL)))
+        amount = g.add("Mul", g.add("Squeeze", "strength", g.ints(0)), g.const(np.float32(models.DETAIL * models.TIES)))
         pixels = g.add("QLinearAdd", self.base(luma, size, cells, coarse), self.one, zero, detail, amount, middle,
                        self.one, zero, domain="com.microsoft")
         high, broad = (g.add("Mul", v, g.ints(scale)) for v in size)

@@ -16,6 +16,7 @@ CELL = 4  # output pixels a fine cell, each way
 STEP = 1 / 16  # of all activations: exact in bfloat16; finer ones leave strong edges no room
 LEVELS = 63  # of weights, each way
 DETAIL = 0.5  # code values a step of what is added to the fixed enlarging
+TIES = 1 - 1 / 512  # of what is added, when it is rounded with the enlarging: halves towards none of it, so that flat places stay flat
 OUT = 8.0  # code values that one unit of the last layer stands for
 SKIP = {4: 4.0, 2: 4.0, 1: 2.0}  # likewise for the linear path, by scale: less where many inputs are summed
 WIDE = 2  # coarse cells, each way, that ask and answer as one: attention over single ones costs a fifth of the time

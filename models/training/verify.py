@@ -42,7 +42,7 @@ def reference(net, luma, chroma, mask, scale):
         if state is None:
             prev, state = net.fresh(y, scale)
         detail, state = net.step(y, prev, lost, state, scale)
-        outs.append(F.pixel_shuffle(net.base(y, scale).round() + detail, models.CELL).round().clamp(0, 255).byte().numpy().ravel())
+        outs.append(F.pixel_shuffle(net.base(y, scale).round() + detail * (models.TIES if net.quantised else 1), models.CELL).round().clamp(0, 255).byte().numpy().ravel())
         prev = y
     c = torch.from_numpy(chroma.astype(np.float32))[:, None]
     if scale > 1:
