@@ -1,17 +1,23 @@
 /** At most one request in this time goes to a producer. */
 export const KEY_FRAME_MIN_INTERVAL_MS = 500;
+/**
+ * As often, one goes out sooner when all before were answered: somebody may see nothing until then, and who falls back from
+ * the restored picture right after it began must not wait the interval out.
+ */
+const EARLY_INTERVAL_MS = 2_000;
 /** A request that was not answered by then is repeated. */
 const REPEAT_AFTER_MS = 1000;
 const MAX_REPEATS = 5;
 
 /**
  * Passes key-frame requests on, throttled: the first goes out at once, those that come too early are
- * merged into one when the interval ends. Unanswered requests are repeated a few times.
+ * merged into one when the interval ends, but for one of them now and then. Unanswered requests are repeated a few times.
  */
 export class KeyFrameRequester {
   readonly #send: () => void;
   readonly #minIntervalMs: number;
   #lastSentMs = Number.NEGATIVE_INFINITY;
+  #lastEarlyMs = Number.NEGATIVE_INFINITY;
   #waiting = false;
   #repeats = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -31,6 +37,9 @@ export class KeyFrameRequester {
     const nowMs = performance.now();
     const remainingMs = this.#lastSentMs + this.#minIntervalMs - nowMs;
     if (remainingMs <= 0) {
+      this.#fire(nowMs);
+    } else if (!this.#waiting && nowMs - this.#lastEarlyMs >= EARLY_INTERVAL_MS) {
+      this.#lastEarlyMs = nowMs;
       this.#fire(nowMs);
     } else {
       // What is on its way answers requests from before it was sent only, so this one needs its own.

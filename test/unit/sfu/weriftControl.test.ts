@@ -234,6 +234,31 @@ describe('timers', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  test('a key-frame request soon after one that was answered goes out at once, but not again and again', () => {
+    let sent = 0;
+    const requester = new KeyFrameRequester(() => sent++, 500);
+    const askAndAnswer = () => {
+      requester.request();
+      requester.onKeyFrame();
+    };
+    askAndAnswer();
+    vi.advanceTimersByTime(100);
+    askAndAnswer();
+    expect(sent).toBe(2);
+    vi.advanceTimersByTime(100);
+    requester.request();
+    expect(sent).toBe(2);
+    vi.advanceTimersByTime(400);
+    expect(sent).toBe(3);
+    requester.onKeyFrame();
+    for (let n = 0; n < 200; n++) {
+      vi.advanceTimersByTime(50);
+      askAndAnswer();
+    }
+    expect(sent).toBeLessThanOrEqual(3 + 20 + 5);
+    requester.close();
+  });
+
   test('audio levels: active only, loudest first, silence told once, no timer left', () => {
     const told: AudioLevel[][] = [];
     const observer = new AudioLevelObserver((levels) => told.push(levels));
