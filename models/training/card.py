@@ -36,7 +36,7 @@ def tables(report):
     for clip in dict.fromkeys(r["clip"] for r in rows):
         gains = [score(rows, name, p, clip)["psnrY"] - score(rows, "bicubic", p, clip)["psnrY"] for p in damaged]
         out.append(f"| {Path(clip).stem} | " + " | ".join(f"{g:+.2f}" for g in gains) + " |")
-    rounding = [r for r in report.get("rounding", []) if r["codec"] != "none"]
+    rounding = [r for r in report.get("rounding", []) if r["codec"] != "none" or r["blur"] or r["lost"]]
     if rounding:
         worst = max(rounding, key=lambda r: r["floatMinusInt8"])
         out += ["", f"Rounding to integers costs {worst['floatMinusInt8']:.2f} dB at most (mean over the clips, the same weights in floats)."]

@@ -125,8 +125,11 @@ async function checkModels({ restoration }: Config): Promise<Finding[]> {
   const packages = ModelPackages.create(restoration.modelDirs);
   const findings: Finding[] = [];
   const { AUTO_MODEL, CPU_MODEL, GPU_MODEL } = await import('../restoration/autoModel.js');
-  const needed = restoration.model === AUTO_MODEL ? [CPU_MODEL, GPU_MODEL] : [restoration.model];
-  const names = new Set([...needed, ...(await packages.list()).map(({ name }) => name)]);
+  const installed = (await packages.list()).map(({ name }) => name);
+  // `auto` does without the GPU's model, but not with a broken one.
+  const auto = [CPU_MODEL, ...installed.filter((name) => name === GPU_MODEL)];
+  const needed = restoration.model === AUTO_MODEL ? auto : [restoration.model];
+  const names = new Set([...needed, ...installed]);
   for (const name of names) {
     const check = `model ${name}`;
     try {

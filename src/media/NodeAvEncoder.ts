@@ -203,7 +203,7 @@ class NodeAvEncoder implements VideoEncoder {
 
   /**
    * Points the frame at the picture's memory (`fromBuffer` copies nothing), or converts into memory of its own. The
-   * caller keeps the picture until `encode` resolves, and every encoder has its own copy by then: all run without delay.
+   * caller keeps the picture until `encode` resolves; encoders run without delay, so that none needs it later.
    */
   async #fill(picture: I420Picture): Promise<void> {
     const frame = this.#frame;
