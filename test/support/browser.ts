@@ -42,8 +42,6 @@ export class Browser {
     const context = await chromium.launchPersistentContext(folder, {
       executablePath,
       headless: true,
-      // The probe brings an audio worklet of its own.
-      bypassCSP: true,
       viewport: { width: 1280, height: 800 },
       args: [
         '--no-sandbox',

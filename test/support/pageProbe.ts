@@ -8,6 +8,8 @@ export interface ShownFrame {
   frameNumber: number;
   /** performance.now() at which the browser meant to display it. */
   displayedAtMs: number;
+  /** The same clock when the camera took it; null for a received frame. */
+  capturedAtMs: number | null;
   width: number;
   height: number;
 }
@@ -110,6 +112,7 @@ async function watch(selector: string, durationMs: number): Promise<ShownFrame[]
     frames.push({
       frameNumber,
       displayedAtMs: metadata.expectedDisplayTime,
+      capturedAtMs: metadata.receiveTime === undefined ? (metadata.captureTime ?? null) : null,
       width: metadata.width,
       height: metadata.height,
     });
@@ -146,37 +149,52 @@ async function capture(
   return [...captured.values()];
 }
 
-/** Runs on the audio thread, whose clock does not wait for a busy page: posts when a beep begins. */
-const ONSET_PROCESSOR = `
-registerProcessor('onsets', class extends AudioWorkletProcessor {
-  #quietSince = -1;
-  process([[samples]]) {
-    let peak = 0;
-    for (const sample of samples ?? []) peak = Math.max(peak, Math.abs(sample));
-    if (peak > 0.1) {
-      if (this.#quietSince >= 0 && currentTime - this.#quietSince > 0.2) this.port.postMessage(currentTime);
-      this.#quietSince = -1;
-    } else if (this.#quietSince < 0) this.#quietSince = currentTime;
-    return true;
-  }
-});`;
+/** Of the "breakout box" (W3C mediacapture-transform), which Chromium has in windows and TypeScript's library lacks. */
+declare class MediaStreamTrackProcessor {
+  constructor(init: { track: MediaStreamTrack });
+  readonly readable: ReadableStream<AudioData>;
+}
 
-/** Times at which a beep begins in a track, on the page's clock. */
-async function beepOnsets(track: MediaStreamTrack, durationMs: number): Promise<number[]> {
-  const context = new AudioContext();
-  await context.resume();
-  const module = URL.createObjectURL(new Blob([ONSET_PROCESSOR], { type: 'text/javascript' }));
-  await context.audioWorklet.addModule(module);
-  const onsets: number[] = [];
-  const node = new AudioWorkletNode(context, 'onsets', { numberOfOutputs: 0 });
-  node.port.onmessage = ({ data }: MessageEvent<number>) => {
-    const { contextTime = 0, performanceTime = 0 } = context.getOutputTimestamp();
-    onsets.push(performanceTime + (data - contextTime) * 1_000);
-  };
-  new MediaStreamAudioSourceNode(context, { mediaStream: new MediaStream([track]) }).connect(node);
-  await new Promise((resolve) => setTimeout(resolve, durationMs));
-  await context.close();
-  return onsets;
+const BEEP_LEVEL = 0.1;
+const QUIET_BEFORE_BEEP_MS = 200;
+
+/**
+ * Times at which a beep begins in a track, on the page's clock: captured for a microphone, handed to the output
+ * for a received track. Read with their time stamps where the browser hands samples on; Web Audio would queue them
+ * for some tens of milliseconds more, and more again on a busy machine.
+ */
+async function beepOnsets(source: MediaStreamTrack, durationMs: number): Promise<number[]> {
+  const track = source.clone();
+  const reader = new MediaStreamTrackProcessor({ track }).readable.getReader();
+  const onsetsMs: number[] = [];
+  let quietSinceMs: number | null = null;
+  // Time stamps have an epoch of their own: the sample that was read with the least delay ties it to the page's clock.
+  let epochMs = Number.POSITIVE_INFINITY;
+  const until = performance.now() + durationMs;
+  const timer = setTimeout(() => void reader.cancel(), durationMs + 1_000);
+  while (performance.now() < until) {
+    const { value: data, done } = await reader.read();
+    if (done) break;
+    const stampMs = data.timestamp / 1_000;
+    epochMs = Math.min(epochMs, performance.now() - stampMs);
+    const samples = new Float32Array(data.numberOfFrames);
+    data.copyTo(samples, { planeIndex: 0, format: 'f32-planar' });
+    const sampleMs = 1_000 / data.sampleRate;
+    data.close();
+    for (const [index, sample] of samples.entries()) {
+      const atMs = stampMs + index * sampleMs;
+      if (Math.abs(sample) <= BEEP_LEVEL) {
+        quietSinceMs ??= atMs;
+        continue;
+      }
+      if (quietSinceMs !== null && atMs - quietSinceMs > QUIET_BEFORE_BEEP_MS) onsetsMs.push(atMs);
+      quietSinceMs = null;
+    }
+  }
+  clearTimeout(timer);
+  await reader.cancel();
+  track.stop();
+  return onsetsMs.map((atMs) => atMs + epochMs);
 }
 
 const connections: RTCPeerConnection[] = [];
@@ -231,11 +249,15 @@ function audioTrack(side: 'local' | 'remote'): MediaStreamTrack {
 export interface BeepOffset {
   /** When the beep was heard, milliseconds since the epoch: comparable between pages of one machine. */
   heardAtMs: number;
-  /** How much later than the beep its frame was displayed, milliseconds in [−500, 500). */
+  /** How much later than the beep its frame was displayed (of a camera: taken), milliseconds in [−500, 500). */
   videoLateMs: number;
 }
 
-/** Video against audio, for each beep: there is one a second, when the frame number is a multiple of `framesPerBeep`. */
+/**
+ * Video against audio, for each beep: there is one a second, when the frame number is a multiple of `framesPerBeep`.
+ * A camera's frames count from when they were taken: a busy page shows its own camera a frame late now and then,
+ * which the other side knows nothing of.
+ */
 async function videoAfterBeep(
   selector: string,
   side: 'local' | 'remote',
@@ -247,19 +269,19 @@ async function videoAfterBeep(
     beepOnsets(audioTrack(side), durationMs),
   ]);
   const frameMs = 1_000 / framesPerBeep;
+  const atMs = (frame: ShownFrame) =>
+    (side === 'local' ? frame.capturedAtMs : frame.displayedAtMs) ?? Number.NaN;
   const offsets: BeepOffset[] = [];
   for (const onset of onsets) {
     const nearest = frames.reduce<ShownFrame | null>(
       (best, frame) =>
-        best === null || Math.abs(frame.displayedAtMs - onset) < Math.abs(best.displayedAtMs - onset)
-          ? frame
-          : best,
+        best === null || Math.abs(atMs(frame) - onset) < Math.abs(atMs(best) - onset) ? frame : best,
       null,
     );
     if (!nearest) continue;
     const phase = nearest.frameNumber % framesPerBeep;
     // Where the beep's own frame stood on the display's time line, seen from a frame near it.
-    const offset = nearest.displayedAtMs - phase * frameMs - onset;
+    const offset = atMs(nearest) - phase * frameMs - onset;
     offsets.push({
       heardAtMs: performance.timeOrigin + onset,
       videoLateMs: ((((offset + 500) % 1_000) + 1_000) % 1_000) - 500,
