@@ -14,6 +14,7 @@ import model as models
 
 HERE = Path(__file__).parent
 SMALLEST = degrade.SMALLEST  # segments with a shorter side are left out
+ALIEN = 0.15  # share of walks whose still shows something else: what it must not believe, a gate has to see
 DRIFT = 3.0  # times the error of the encoding, from which on a crop counts as damaged
 
 
@@ -149,7 +150,11 @@ class Clips:
         if light == 1:
             error = self.error(high, low, scale, lost is not None, (m["dir"], point["file"]))
         still = None
-        if self.stills and m.get("references"):
+        if self.stills and rng.random() < ALIEN:
+            other = self.index[rng.choice(len(self.index), p=self.p)]
+            if other["dir"] != m["dir"] and other.get("references"):
+                still = Planes(other["dir"] / other["references"][0]["file"])
+        elif self.stills and m.get("references"):
             still = m["references"][rng.integers(len(m["references"]))]["file"]
             still = Planes(m["dir"] / still, 0, 1, point.get("crop"))
         return high, low, light, None, error, lost, still
@@ -251,7 +256,7 @@ class Slot:
         """To a walk along another clip."""
         rng, s, p = self.clips.rng, self.scale, self.patch // self.scale
         self.hr, self.lr, self.light, self.capture, self.error, self.lost, self.still = self.clips.pick(s)
-        if rng.random() < 0.3:
+        if rng.random() < 0.25:
             self.still = None
         # Between still and call cameras move, and change their exposure.
         self.moved = rng.integers(-24, 25, 2) if rng.random() < 0.5 else (0, 0)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 import degrade
 import export
 import model as models
+import references
 import video
 
 # The test clips with 720 lines or more, at (width, height) judged; 1080x1920 is scaled to 720 wide.
@@ -38,6 +39,9 @@ POINTS = [
     (1, "none", 0, 0, 0.5),
     (1, "none", 0, 0, 0),
 ]
+
+
+STILL_QUALITY = 60  # of WebP: 15 to 40 kB of such a clip
 
 
 def degraded(args, clip, scale, codec, kbps, blur, lost):
@@ -83,7 +87,20 @@ def session(path, threads):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def restore(run, variant, luma, chroma, mask):
+def still_of(high, quality=STILL_QUALITY):
+    """(the first picture after WebP, its bytes): what a sender would upload."""
+    return references.coded(high[0], quality)
+
+
+def remembered_of(package, variant, still):
+    """What the variant's graph with stills takes besides the rest."""
+    entry = variant["references"]
+    outputs = [t["output"] for t in entry["tables"]]
+    made = session(package / entry["tablesFile"], 1).run(outputs, {entry["still"]: np.ascontiguousarray(still)[None, None]})
+    return {t["input"]: v for t, v in zip(entry["tables"], made)}
+
+
+def restore(run, variant, luma, chroma, mask, more={}):
     """Yields the restored luma frame by frame, carrying the state."""
     h, w = luma.shape[1:]
     size = {d: int(eval(d, {}, {"h": h, "w": w})) for s in variant["state"] for d in s["shape"] if isinstance(d, str)}
@@ -93,7 +110,7 @@ def restore(run, variant, luma, chroma, mask):
     none = np.zeros((h, w), np.uint8)
     for t, (y, c) in enumerate(zip(luma, chroma)):
         lost = {variant["mask"]: (none if mask is None else mask[t])[None, None]} if "mask" in variant else {}
-        out = run.run(names, {variant["luma"]: y[None, None], variant["chroma"]: c[None], **whole, **lost, **state})
+        out = run.run(names, {variant["luma"]: y[None, None], variant["chroma"]: c[None], **whole, **lost, **state, **more})
         state = {s["input"]: o for s, o in zip(variant["state"], out[1:])}
         yield out[0][0, 0]
 
@@ -166,6 +183,7 @@ def main():
     parser.add_argument("--sr", type=Path)
     parser.add_argument("--same", type=Path)
     parser.add_argument("--float-frames", type=int, default=12)
+    parser.add_argument("--stills", action="store_true", help="also with a still of the first picture, where the model takes one")
     parser.add_argument("--clips", default=",".join(CLIPS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path)
@@ -192,6 +210,15 @@ def main():
                 m: judged((enlarge(y, scale, m) for y in luma), high, args.every) for m in ("bilinear", "bicubic")})
             scores[name] = remembered(cache / f"{variant['sha256'][:16]}-{key}.json", lambda: judged(
                 restore(runs[variant["file"]], variant, luma, chroma, mask), high, args.every))
+            if variant.get("references") and args.stills:
+                entry = variant["references"]
+                if entry["file"] not in runs:
+                    runs[entry["file"]] = session(args.package / entry["file"], args.threads)
+                still, size = still_of(high)
+                scores[f"{name} with a still"] = remembered(cache / f"{entry['sha256'][:16]}-{key}.json", lambda: judged(
+                    restore(runs[entry["file"]], variant, luma, chroma, mask, remembered_of(args.package, variant, still)), high,
+                    args.every))
+                print(f"still: {size} bytes", end="  ")
             if scale in nets:
                 some = slice(0, args.float_frames)
                 lag.setdefault(point, []).append(
@@ -203,7 +230,7 @@ def main():
                              "bitrate": kbps * 1000, "realBitrate": round(real * 1000), "method": method,
                              "psnrY": round(float(p), 3), "ssimY": round(float(q), 4), "warpError": None})
             print(f"{720 // scale}p {how} {kbps}k ({real:.0f}) {clip:34}", "  ".join(
-                f"{r['method']} {r['psnrY']:.2f}/{r['ssimY']:.4f}" for r in rows[-3:]), flush=True)
+                f"{r['method']} {r['psnrY']:.2f}/{r['ssimY']:.4f}" for r in rows[-len(scores):]), flush=True)
     summary = []
     for key in dict.fromkeys((r["method"], r["codec"], r["uplinkHeight"], r["bitrate"]) for r in rows):
         of = [r for r in rows if (r["method"], r["codec"], r["uplinkHeight"], r["bitrate"]) == key]
@@ -213,16 +240,16 @@ def main():
     for s in summary:
         plain = next(o for o in summary if o["method"] == "bicubic" and all(
             o[k] == s[k] for k in ("codec", "uplinkHeight", "bitrate")))
-        if s["method"] == name:
-            print(f"{s['uplinkHeight']}p {s['codec']} {s['bitrate'] // 1000}k: {s['psnrY'] - plain['psnrY']:+.2f} dB, "
+        if s["method"].startswith(name):
+            print(f"{s['method']}, {s['uplinkHeight']}p {s['codec']} {s['bitrate'] // 1000}k: {s['psnrY'] - plain['psnrY']:+.2f} dB, "
                   f"SSIM {s['ssimY'] - plain['ssimY']:+.4f}")
     rounding = [{"scale": p[0], "codec": p[1], "bitrate": p[2] * 1000, "blur": p[3], "lost": p[4],
                  "floatMinusInt8": round(float(np.mean(v)), 3)} for p, v in lag.items()]
     print("float minus int8, dB:", [r["floatMinusInt8"] for r in rounding])
-    worse = [r for r in rows if r["method"] == manifest["name"] and any(
+    worse = [r for r in rows if r["method"].startswith(name) and any(
         o["method"] == "bilinear" and all(o[k] == r[k] for k in ("clip", "codec", "uplinkHeight", "bitrate"))
         and (o["psnrY"] > r["psnrY"] or o["ssimY"] > r["ssimY"]) for o in rows)]
-    print("worse than bilinear in PSNR or SSIM:", [(r["clip"], r["codec"], r["uplinkHeight"], r["bitrate"]) for r in worse] or "none")
+    print("worse than bilinear in PSNR or SSIM:", [(r["method"], r["clip"], r["codec"], r["uplinkHeight"], r["bitrate"]) for r in worse] or "none")
     out = args.out or args.package / "evaluation.json"
     out.write_text(json.dumps({"model": manifest["name"], "version": manifest["version"], "frames": args.frames,
                                "every": args.every, "rounding": rounding, "rows": rows, "summary": summary}, indent=1) + "\n")

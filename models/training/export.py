@@ -3,7 +3,8 @@
 Usage: export.py --model swift --sr CKPT [--same CKPT] --out models/swift --version 0.3.0 [--lighter swift-lite]
                  [--evaluation evaluation.json] [--training-data TEXT]
 --sr gives x4.onnx and x2.onnx; --same, trained at full size, gives x1.onnx (deblurring, denoising, artefact removal) and
-x1-inpaint.onnx (the same, and lost pixels are filled from around them first). Replaces files atomically, the manifest last.
+x1-inpaint.onnx (the same, and lost pixels are filled from around them first). A model that takes stills has two more files for each of the
+first two: x4-tables.onnx makes of a still what x4-stills.onnx looks details up in. Replaces files atomically, the manifest last.
 """
 import argparse
 import hashlib
@@ -45,20 +46,35 @@ def load(name, checkpoint):
     return net.eval()
 
 
-def variant(net, name):
-    """(bytes, manifest entry) of one file."""
-    task, scale, fill = FILES[name]
-    make, layout = (graph.integers, "nhwc") if net.quantised else (graph.floats, "nchw")
-    made = make(net, scale, fill)
+def serialised(made):
+    """(bytes, checksum) of a graph."""
     onnx.checker.check_model(made)
     data = made.SerializeToString()
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def variant(net, name):
+    """(bytes by file, manifest entry) of one variant."""
+    task, scale, fill = FILES[name]
+    make, layout = (graph.integers, "nhwc") if net.quantised else (graph.floats, "nchw")
+    data, checksum = serialised(make(net, scale, fill))
+    files, references = {name: data}, {}
+    if net.stills:
+        with_stills, tables = (name.replace(".onnx", f"-{kind}.onnx") for kind in ("stills", "tables"))
+        files[with_stills], stills_checksum = serialised(graph.integers(net, scale, fill, stills=True))
+        files[tables], tables_checksum = serialised(graph.tables(scale))
+        references = {"references": {
+            "file": with_stills, "sha256": stills_checksum, "tablesFile": tables, "tablesSha256": tables_checksum, "still": "still",
+            "tables": [{"output": f"{key}_out", "input": f"{key}_in", "dtype": "uint8" if key == "values" else "float32"}
+                       for key, _ in graph.TABLES],
+            "found": "found_out"}}
     state = [{"input": f"{key}_in", "output": f"{key}_out", "dtype": dtype, "shape": shape}
              for key, (dtype, shape) in graph.state_shapes(net, scale, layout).items()]
-    return data, {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "task": task, "scale": scale,
+    return files, {"file": name, "sha256": checksum, "task": task, "scale": scale,
                   "fold": (models.WIDE if net.attention is not None else 1) * 8 // scale // 2, "T": 1,
                   "luma": "luma", "chroma": "chroma", "strength": "strength",
                   **({"mask": "mask"} if graph.masked(scale, fill) else {}),
-                  "lumaOut": "luma_out", "chromaOut": "chroma_out", "state": state}
+                  "lumaOut": "luma_out", "chromaOut": "chroma_out", "state": state, **references}
 
 
 def used(net, scale):
@@ -92,7 +108,8 @@ def main():
     files, variants = {}, []
     for name, (_, scale, _) in FILES.items():
         if scale in nets:
-            files[name], entry = variant(nets[scale], name)
+            made, entry = variant(nets[scale], name)
+            files |= made
             variants.append(entry)
     what = "full model" if args.lighter else "light model, the load ladder's second step"
     more = "; at 720p deblurring, artefact removal and inpainting" if args.same else ""
@@ -107,8 +124,8 @@ def main():
     }
     for name, data in files.items():
         replace(args.out / name, data)
-    for stale in set(FILES) - set(files):
-        (args.out / stale).unlink(missing_ok=True)
+    for stale in set(args.out.glob("*.onnx")) - {args.out / name for name in files}:
+        stale.unlink()
     replace(args.out / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode())
     print("wrote", args.out, args.version, manifest["weights"], "weights", {n: len(d) for n, d in files.items()})
 

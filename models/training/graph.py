@@ -88,7 +88,7 @@ def masked(scale, fill):
     return scale > 1 or fill
 
 
-TABLES = [("keys0", 9), ("keys1", 9), ("keys2", 9), ("values", models.CELL**2)]  # of a still: [places, …]
+TABLES = [("keys0", 5), ("keys1", 9), ("keys2", 9), ("values", models.CELL**2)]  # of a still: [places, …]
 
 
 def table_ports(suffix):
@@ -104,6 +104,7 @@ def ports(net, scale, fill, layout, stills=False):
                ("chroma_out", U8, 1, 2, times("h", scale / 2), times("w", scale / 2))]
     if stills:
         inputs += table_ports("_in")
+        outputs.append(("found_out", F32, 1))
     for name, (dtype, shape) in state_shapes(net, scale, layout).items():
         kind = U8 if dtype == "uint8" else F32
         inputs.append((f"{name}_in", kind, *shape))
@@ -314,9 +315,8 @@ class Integers:
             whole = torch.cat([whole, torch.zeros_like(whole[:, :whole.shape[1] // 2])], 1)
         linear = self.pixels(inputs, whole, step, None, middle, coarse, models.DETAIL)
         if self.stills:
-            found, trust = self.told(luma)
-            refer = net.refer
-            refer = self.conv(found, middle, *models.levels(refer.weight), refer.bias.detach().numpy(), middle, x_scale=1)
+            told, found = self.told(luma)
+            refer = self.conv(told, middle, *models.levels(net.refer.weight), None, middle, x_scale=1)
             first = self.sum(first, zero, refer, middle, zero)
         first = self.sum(first, zero, self.layer(first, net.before, middle), middle, zero)
         wide = self.gather(first, coarse, 2, fine)
@@ -339,9 +339,10 @@ class Integers:
         unit = g.const(np.float32(models.DETAIL))
         detail = g.add("QLinearAdd", detail, unit, middle, linear, unit, middle, unit, middle, domain="com.microsoft")
         if self.stills:
-            rely = g.add("Sigmoid", self.floats(self.layer(x, net.rely, middle), 4 * models.STEP))
-            found = g.add("Mul", g.add("Mul", rely, trust), self.floats(found, 1))
-            found = g.add("QuantizeLinear", found, unit, middle)
+            part = g.const(np.float32(1 / 256))
+            rely = g.add("QLinearSigmoid", self.layer(x, net.rely, middle), g.const(np.float32(4 * models.STEP)), middle, part, zero,
+                         domain="com.microsoft")
+            found = g.add("QLinearMul", found, self.one, middle, rely, part, zero, unit, middle, domain="com.microsoft")
             detail = g.add("QLinearAdd", detail, unit, middle, found, unit, middle, unit, middle, domain="com.microsoft")
         amount = g.add("Mul", g.add("Squeeze", "strength", g.ints(0)), g.const(np.float32(models.DETAIL * models.TIES)))
         pixels = g.add("QLinearAdd", self.base(luma, size, cells, coarse), self.one, zero, detail, amount, middle,

@@ -1,7 +1,7 @@
 """matching.py as ONNX nodes: the tables of a still, made once, and the look-up of every frame.
 
-Tables of the three levels are float32 [places, 9], the cells with a margin of matching.MARGIN (halved from level to level) on
-each side and each with its eight neighbours, so that a place and those around it are one row; values are
+Tables of the three levels are float32 [places, n], the cells with a margin of matching.MARGIN (halved from level to level) on
+each side and each with those that a step leads to, so that they are one row (finest level: 5, else 9); values are
 uint8 [places + 1, CELL^2] with zero at 128, the last row all zeros: what is found where nothing is.
 """
 import numpy as np
@@ -11,6 +11,10 @@ import matching
 import model as models
 
 F32, I32 = TensorProto.FLOAT, TensorProto.INT32
+
+
+def steps(level):
+    return matching.near(1) if level else matching.cross()
 
 
 class Matching:
@@ -32,10 +36,13 @@ class Matching:
             levels.append(self.g.add("AveragePool", levels[-1], kernel_shape=[2, 2], strides=[2, 2]))
         return levels
 
-    def shifted(self, x, reach):
-        """[1,1,h,w] -> [1,(2 * reach + 1)^2,h - 2 * reach,…]: every place with those around it."""
+    def shifted(self, x, reach, places=None):
+        """[1,1,h,w] -> [1,places,h - 2 * reach,…]: every place with those around it, all of them unless told which."""
         side = 2 * reach + 1
-        pick = np.eye(side * side, dtype=np.float32).reshape(-1, 1, side, side)
+        pick = np.eye(side * side, dtype=np.float32)
+        if places is not None:
+            pick = pick[[(y + reach) * side + x + reach for y, x in places]]
+        pick = pick.reshape(-1, 1, side, side)
         return self.g.add("Conv", x, self.g.const(pick), kernel_shape=[side, side])
 
     def tables(self, luma, scale):
@@ -57,15 +64,16 @@ class Matching:
         values = g.add("Concat", values, g.const(np.full((1, models.CELL**2), 128, np.uint8)), axis=0)
         keys = g.add("Pad", mean(still, models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
         rows = []
-        for level in self.pyramid(keys):
-            around = self.shifted(g.add("Pad", level, g.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"), 1)
-            rows.append(g.add("Reshape", g.add("Transpose", around, perm=[0, 2, 3, 1]), g.ints(-1, 9)))
+        for level, plane in enumerate(self.pyramid(keys)):
+            around = self.shifted(g.add("Pad", plane, g.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"), 1, steps(level))
+            rows.append(g.add("Reshape", g.add("Transpose", around, perm=[0, 2, 3, 1]), g.ints(-1, len(steps(level)))))
         return rows, values
 
     def smooth(self, x, k):
-        """A box mean, one direction after the other."""
-        for kernel, pads in (([1, k], [0, k // 2] * 2), ([k, 1], [k // 2, 0] * 2)):
-            x = self.g.add("AveragePool", x, kernel_shape=kernel, pads=pads, strides=[1, 1], count_include_pad=0)
+        """matching.smooth, one direction after the other."""
+        pad, stride = (k // 2, 1) if k % 2 else (k // 2 - 1, 2)
+        for kernel, pads, strides in (([1, k], [0, pad] * 2, [1, stride]), ([k, 1], [pad, 0] * 2, [stride, 1])):
+            x = self.g.add("AveragePool", x, kernel_shape=kernel, pads=pads, strides=strides, count_include_pad=0)
         return x
 
     def unlike(self, candidates, cells, level):
@@ -81,12 +89,13 @@ class Matching:
         column = g.add("Unsqueeze", g.add("Range", zero, width, one), g.ints(0, 1, 2))
         return g.add("Add", g.add("Mul", g.add("Add", row, m), wide), g.add("Add", column, m)), wide
 
-    def own(self, table, cells, margin):
+    def own(self, table, cells, level):
         """The cells' own places of a table, [1,1,h,w]."""
-        g = self.g
+        g, margin = self.g, matching.MARGIN >> level
         height, width = self.size(cells)
         wide, high = (g.add("Add", v, g.ints(2 * margin)) for v in (width, height))
-        centre = g.add("Slice", table, g.ints(4), g.ints(5), g.ints(1))
+        at = steps(level).index((0, 0))
+        centre = g.add("Slice", table, g.ints(at), g.ints(at + 1), g.ints(1))
         plane = g.add("Reshape", centre, g.shape(1, 1, high, wide))
         ends = g.shape(*(g.add("Add", v, g.ints(margin)) for v in (height, width)))
         return g.add("Slice", plane, g.ints(margin, margin), ends, g.ints(2, 3))
@@ -107,43 +116,53 @@ class Matching:
         row = g.add("Div", which, side)
         return g.add("Sub", row, r), g.add("Sub", g.add("Sub", which, g.add("Mul", row, side)), r)
 
-    def doubled(self, row, column, wide, cells):
-        """Offsets of the next coarser level as distances in a table of this one, [1,1,h,w]."""
+    def doubled(self, block, cells):
+        """Of every block, for its 2x2 places, [1,1,h,w]."""
         g = self.g
-        x = g.add("Mul", g.add("Add", g.add("Mul", row, wide), column), self.number(2))
-        x = g.add("Expand", g.add("Unsqueeze", x, g.ints(3, 5)), g.ints(1, 1, 1, 2, 1, 2))
+        x = g.add("Expand", g.add("Unsqueeze", block, g.ints(3, 5)), g.ints(1, 1, 1, 2, 1, 2))
         return g.add("Reshape", x, g.shape(1, 1, *self.size(cells)))
 
     def finer(self, table, cells, level, row, column):
-        """(index of the likest place, of the own one, width of the table, how unlike the likest is); near the offsets of the
-        next coarser level, or standing still."""
-        g, margin = self.g, matching.MARGIN >> level
-        base, wide = self.places(cells, margin)
-        start = g.add("Add", base, self.doubled(row, column, wide, cells))
-        around = g.add("Gather", table, g.add("Squeeze", start, g.ints(0, 1)))  # [h,w,9]
+        """(distance in the table of the likest place from the own one, width of the table, how unlike the likest is), of every place
+        or of every block if those decide; near the offsets of the next coarser level, or standing still."""
+        g = self.g
+        base, wide = self.places(cells, matching.MARGIN >> level)
+        ahead = g.add("Mul", g.add("Add", g.add("Mul", row, wide), column), self.number(2))
+        start = g.add("Add", base, self.doubled(ahead, cells))
+        around = g.add("Gather", table, g.add("Squeeze", start, g.ints(0, 1)))  # [h,w,n]
         around = g.add("Unsqueeze", g.add("Transpose", around, perm=[2, 0, 1]), g.ints(0))
-        every = g.add("Concat", around, self.own(table, cells, margin), axis=1)
+        every = g.add("Concat", around, self.own(table, cells, level), axis=1)
         unlike = self.unlike(every, cells, level)
-        near = np.array(matching.near(1), np.int32)
+        if matching.AROUND[level] % 2:
+            ahead = self.doubled(ahead, cells)
+        near = np.array(steps(level), np.int32)
         step = g.add("Add", g.add("Mul", g.const(near[:, :1].reshape(1, -1, 1, 1)), wide), g.const(near[:, 1:].reshape(1, -1, 1, 1)))
-        index = g.add("Concat", g.add("Add", start, step), base, axis=1)
+        moved = g.add("Concat", g.add("Add", ahead, step), g.add("Mul", ahead, self.number(0)), axis=1)
         least = g.add("ArgMin", unlike, axis=1, keepdims=1)
-        return g.add("GatherElements", index, least, axis=1), base, wide, g.add("GatherElements", unlike, least, axis=1)
+        return g.add("GatherElements", moved, least, axis=1), wide, g.add("GatherElements", unlike, least, axis=1)
 
     def told(self, cells, keys, values):
-        """matching.told: (uint8 [1,h,w,CELL^2] with zero at 128, float32 [1,h,w,1]); cells float32 [1,1,h,w]."""
+        """(matching.told as uint8 [1,h,w,CELL^2 + 1] with zero at 128, the found part of it); cells float32 [1,1,h,w].
+        `found_out`, float32 [1], is how far the whole picture was found."""
         g, levels = self.g, self.pyramid(cells)
         row, column = self.coarsest(keys[-1], levels[-1], matching.LEVELS - 1)
         for level in range(matching.LEVELS - 2, -1, -1):
-            index, base, wide, unlike = self.finer(keys[level], levels[level], level, row, column)
+            moved, wide, unlike = self.finer(keys[level], levels[level], level, row, column)
+            if level == 0:
+                break
             # Back to rows and columns: offsets are smaller than the margin, and so than half a row.
             half = self.number(matching.MARGIN >> level)
-            moved = g.add("Add", g.add("Sub", index, base), g.add("Add", g.add("Mul", wide, half), half))
+            moved = g.add("Add", moved, g.add("Add", g.add("Mul", wide, half), half))
             row = g.add("Div", moved, wide)
             column = g.add("Sub", g.add("Sub", moved, g.add("Mul", row, wide)), half)
             row = g.add("Sub", row, half)
+        base, _ = self.places(cells, matching.MARGIN)
+        index, unlike = g.add("Add", base, self.doubled(moved, cells)), self.doubled(unlike, cells)
         nothing = g.add("Sub", g.add("Cast", g.add("Gather", g.add("Shape", values), g.const(np.int64(0))), to=I32), self.number(1))
         index = g.add("Where", g.add("Less", unlike, g.const(np.float32(matching.ALIEN))), index, nothing)
         found = g.add("Gather", values, g.add("Squeeze", index, g.ints(1)))
         trust = g.add("Exp", g.add("Mul", unlike, g.const(np.float32(-1 / matching.TRUST))))
-        return found, g.add("Reshape", trust, g.shape(1, *self.size(cells), 1))
+        g.add("Reshape", g.add("ReduceMean", trust, axes=[0, 1, 2, 3], keepdims=0), g.ints(1), out="found_out")
+        trust = g.add("QuantizeLinear", trust, g.const(np.float32(1 / matching.SURE)), g.const(np.uint8(128)))
+        trust = g.add("Reshape", trust, g.shape(1, *self.size(cells), 1))
+        return g.add("Concat", found, trust, axis=3), found

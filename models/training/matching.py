@@ -3,7 +3,8 @@
 Queries are the mean luma of the frame's fine cells, keys those of the still's, values what the still has beyond its own
 bicubic enlarging. On the cells' pyramid of three levels every place within REACH of the coarsest is tried, then its
 neighbours at each finer level, and standing still at all of them; what is compared is a neighbourhood, since single cells
-are alike everywhere. Nothing here is trained: how far a find is to be trusted the network decides, from how unlike it is.
+are alike everywhere. The finest level moves blocks of 2x2 cells: a decision a cell costs four times as much and finds the
+same. Nothing here is trained: how far a find is to be trusted the network decides, from how unlike it is.
 """
 import torch
 import torch.nn.functional as F
@@ -13,18 +14,27 @@ import model as models
 LEVELS = 3
 REACH = 4  # places each way at the coarsest level: 64 pixels at 720 lines
 NEAR = 0.02  # per squared place: of equals, the nearest
-AROUND = (7, 5, 5)  # size of the compared neighbourhoods, finest first
+AROUND = (8, 5, 5)  # size of the compared neighbourhoods, finest first; even for blocks
 MARGIN = 20  # cells, a multiple of 2^(LEVELS - 1), that a find may lie outside of a crop
 TRUST = 40.0  # squared code values at which a find counts e times less
 ALIEN = 200.0  # and from which on it is none at all
+SURE = 100  # trust in equals
 
 
 def near(reach):
     return [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
 
 
+def cross():
+    """The finest level's steps: with the diagonal ones it takes half as long again."""
+    return [(y, x) for y, x in near(1) if y == 0 or x == 0]
+
+
 def smooth(unlike, size):
-    return F.avg_pool2d(unlike, size, 1, size // 2, count_include_pad=False)
+    """Means of neighbourhoods: of every place, or of every block of 2x2 for an even size."""
+    if size % 2:
+        return F.avg_pool2d(unlike, size, 1, size // 2, count_include_pad=False)
+    return F.avg_pool2d(unlike, size, 2, size // 2 - 1, count_include_pad=False)
 
 
 def at(table, y, x, margin):
@@ -37,15 +47,17 @@ def at(table, y, x, margin):
 
 
 def best(cells, table, y, x, margin, size, cost=0.0):
-    """The likest of candidates [B,N,h,w]: (y, x, unlikeness), each [B,1,h,w]."""
+    """The likest of candidates [B,N,h,w], the same ones for each block if blocks decide: (y, x, unlikeness), each [B,1,…]."""
     unlike = smooth((at(table, y, x, margin)[:, :, 0] - cells) ** 2, size)
     least = (unlike + cost).argmin(1, keepdim=True)
+    if size % 2 == 0:
+        y, x = y[..., ::2, ::2], x[..., ::2, ::2]
     return y.gather(1, least), x.gather(1, least), unlike.gather(1, least)
 
 
-def finer(offset):
-    """Offsets of the next finer level, [B,1,2h,2w]."""
-    return (2 * offset).repeat_interleave(2, 2).repeat_interleave(2, 3)
+def doubled(block):
+    """Of every block, for its 2x2 places."""
+    return block.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
 @torch.no_grad()
@@ -60,13 +72,13 @@ def match(cells, keys, values):
     places = torch.tensor(near(REACH)).view(1, -1, 1, 1, 2).expand(b, -1, h, w, -1)
     cost = NEAR * (places**2).sum(-1)
     y, x, unlike = best(*pyramid[-1][:2], places[..., 0], places[..., 1], pyramid[-1][2], AROUND[-1], cost)
-    steps = torch.tensor(near(1)).view(1, -1, 1, 1, 2)
     for level in range(LEVELS - 2, -1, -1):
         cells, keys, margin = pyramid[level]
-        y, x = finer(y), finer(x)
+        steps = torch.tensor(near(1) if level else cross()).view(1, -1, 1, 1, 2)
+        y, x = doubled(2 * y), doubled(2 * x)
         y, x = (torch.cat([v + steps[..., i], torch.zeros_like(v)], 1) for i, v in enumerate((y, x)))
         y, x, unlike = best(cells, keys, y, x, margin, AROUND[level])
-    return at(values, y, x, margin)[:, 0], unlike
+    return at(values, doubled(y), doubled(x), margin)[:, 0], doubled(unlike)
 
 
 def tables(still, scale):
@@ -78,7 +90,12 @@ def tables(still, scale):
     return keys, values.round().clamp(-127, 127)
 
 
+def padded_tables(still, scale):
+    """As `tables`, of a whole picture."""
+    return tuple(F.pad(v, (MARGIN,) * 4, mode="replicate") for v in tables(still, scale))
+
+
 def told(cells, keys, values):
-    """What the network is told: what was found [B,C,h,w] in whole numbers, zeros where nothing was; trust in it [B,1,h,w], 0..1."""
+    """What the network is told [B,C + 1,h,w] in whole numbers: what was found, zeros where nothing was, and trust in it, 0..SURE."""
     found, unlike = match(cells, keys, values)
-    return found * (unlike < ALIEN), torch.exp(unlike / -TRUST)
+    return torch.cat([found * (unlike < ALIEN), (SURE * torch.exp(unlike / -TRUST)).round()], 1)

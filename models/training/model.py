@@ -28,8 +28,7 @@ REACH = 2  # pixels that the first layer looks at on each side of a fine cell of
 
 CONFIGS = {
     # name: channels of the fine grid, of the coarse grid; residual blocks on it; hidden state; keys and values (0: none)
-    "swift": {"fine": 24, "coarse": 48, "blocks": 2, "hidden": 24, "keys": 16, "values": 32},
-    "swift-stills": {"fine": 24, "coarse": 48, "blocks": 2, "hidden": 24, "keys": 16, "values": 32, "stills": True},
+    "swift": {"fine": 24, "coarse": 48, "blocks": 2, "hidden": 24, "keys": 16, "values": 32, "stills": True},
     "swift-lite": {"fine": 16, "coarse": 32, "blocks": 1, "hidden": 16, "keys": 0, "values": 0},
     "clear": {"fine": 48, "coarse": 96, "blocks": 5, "hidden": 48, "keys": 16, "values": 48},
 }
@@ -96,8 +95,8 @@ class Conv(nn.Module):
         nn.init.kaiming_normal_(self.weight)
         self.weight.data *= gain
 
-    def forward(self, x, quantised, inputs=None, outputs=None):
-        """`inputs` and `outputs`: the order of the channels, where it is not that of the weights."""
+    def forward(self, x, quantised, inputs=None, outputs=None, unit=STEP):
+        """`inputs` and `outputs`: the order of the channels, where it is not that of the weights; `unit`: the inputs' step."""
         weight, bias, pad = self.weight, self.bias, self.weight.shape[2] // 2
         if inputs is not None:
             weight = weight[:, inputs]
@@ -108,7 +107,7 @@ class Conv(nn.Module):
         whole, step = levels(weight)
         # Whole numbers are exact in bfloat16; the step is applied to what comes out.
         y = F.conv2d(x, through(whole, weight / step), padding=pad)
-        return y * step.view(1, -1, 1, 1) + whole_bias(bias, step, STEP).view(1, -1, 1, 1)
+        return y * step.view(1, -1, 1, 1) + whole_bias(bias, step, unit).view(1, -1, 1, 1)
 
 
 def cell_order(channels, by=2):
@@ -160,6 +159,12 @@ def positive(x, quantised):
 def signed(x, quantised):
     """Onto the grid -128..127."""
     return OnGrid.apply(x, -128 * STEP, 127 * STEP, quantised)
+
+
+def share(x, quantised):
+    """How much of something is taken, 0..1; its steps are of 1/256."""
+    y = torch.sigmoid(4 * x.float())
+    return through((y * 256).round().clamp(max=255) / 256, y) if quantised else y
 
 
 class Attention(nn.Module):
@@ -238,8 +243,11 @@ class Restorer(nn.Module):
         self.up = Conv(coarse, 4 * fine, gain=0.5)
         self.merge = Conv(fine, fine, 3, gain=0.3)
         if stills:  # what was found in one, and how far to rely on it
-            self.refer = Conv(CELL * CELL, fine, 3, gain=0.02)
-            self.rely = Conv(fine, 1, gain=0.1)
+            self.refer = Conv(CELL * CELL + 1, fine, gain=0.02)
+            # No bias: nothing found is as no still at all.
+            del self.refer.bias
+            self.refer.register_buffer("bias", torch.zeros(fine))
+            self.rely = Conv(fine, CELL * CELL, gain=0.1)
             self.rely.bias.data.fill_(-0.5)
 
     def whiten(self, samples, scale):
@@ -309,7 +317,7 @@ class Restorer(nn.Module):
             first, linear = self.head(luma, old, mask, scale)
         first = positive(first, q)
         if told is not None:
-            first = positive(first + signed(self.refer(told[0], q), q), q)
+            first = positive(first + signed(self.refer(told, q, unit=1), q), q)
         first = positive(first + signed(self.before(first, q), q), q)
         wide, order = gathered(first), cell_order(self.fine)
         x = signed(self.down(wide, q, inputs=order), q) + signed(self.recall(signed(hidden, q), q), q)
@@ -326,8 +334,8 @@ class Restorer(nn.Module):
         x = positive(x + signed(self.merge(x, q), q), q)
         detail = on_steps(self.tails[str(scale)](x, q).float() * OUT, q) + on_steps(linear, q)
         if told is not None:
-            rely = torch.sigmoid(4 * signed(self.rely(x, q), q).float())
-            detail = detail + on_steps(rely * told[1] * told[0], q)
+            rely = share(signed(self.rely(x, q), q), q)
+            detail = detail + on_steps(rely * told[:, :-1], q)
         return detail.clamp(-128 * DETAIL, 127 * DETAIL), (hidden, cache)
 
     def fresh(self, luma, scale):
@@ -380,4 +388,7 @@ def filled(luma, mask):
 
 
 def make(name, scales=(4, 2)):
-    return Restorer(**CONFIGS[name], scales=scales)
+    config = dict(CONFIGS[name])
+    # At full size there is nothing to look up: what is sent has the still's detail, or is too blurred to be matched.
+    config["stills"] = config.get("stills", False) and 1 not in scales
+    return Restorer(**config, scales=scales)

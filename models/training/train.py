@@ -87,7 +87,7 @@ class Batch:
             told = None
             if tables:
                 cells = F.avg_pool2d(luma, models.CELL // self.scale)
-                told = tuple(v * tables[2] for v in matching.told(cells, *tables[:2]))
+                told = matching.told(cells, *tables[:2]) * tables[2]
             with torch.autocast("cpu", torch.bfloat16):
                 detail, state = net.step(luma, prev, lost, state, self.scale, told)
             target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
@@ -130,26 +130,38 @@ def input_cells(clips, scale, count=150):
     return torch.cat(rows)
 
 
+def still_tables(clips, m, y, x, size, scale):
+    """Keys and values of a validation segment's first still around a crop at (y, x) of `size` HR pixels a side."""
+    by = matching.MARGIN * models.CELL
+    still = clips.array(m["dir"] / m["references"][0]["file"])[0]
+    still = np.pad(still, by, mode="edge")[y:y + size + 2 * by, x:x + size + 2 * by]
+    return matching.tables(torch.from_numpy(still.astype(np.float32))[None, None], scale)
+
+
 @torch.no_grad()
 def validate(net, clips_index, scales, frames=10):
-    """Mean PSNR gain over the plain enlarging on fixed crops of the held-out training clips."""
+    """Mean PSNR gain over the plain enlarging on fixed crops of the held-out training clips, without and with stills."""
     gains = {}
-    for scale in scales:
+    for scale, stills in [(s, v) for s in scales for v in ([False, True] if net.stills else [False])]:
         clips, rows = dataset.Clips(clips_index, 7), []
         for m in clips_index:
             points = [q for q in m["lr"] if q["scale"] == scale and q["stride"] == 1 and
                       (scale == 1 or q["codec"] == "vp8")]
+            if stills and not m.get("references"):
+                continue
             for point in points[:4:2]:
                 hr, lr = clips.array(m["dir"] / "hr.npy")[point["first"]:], clips.array(m["dir"] / point["file"])
                 p = min(80 * 4 // scale, *(v // 16 * 16 for v in lr.shape[1:]))
                 y, x = ((v - p) // 2 // 8 * 8 for v in lr.shape[1:])
                 prev = state = None
+                tables = still_tables(clips, m, y * scale, x * scale, p * scale, scale) if stills else None
                 for t in range(min(frames, len(lr))):
                     luma = torch.from_numpy(lr[t, y:y + p, x:x + p].astype(np.float32))[None, None]
                     if state is None:
                         prev, state = net.fresh(luma, scale)
+                    told = matching.told(F.avg_pool2d(luma, models.CELL // scale), *tables) if stills else None
                     with torch.autocast("cpu", torch.bfloat16):
-                        detail, state = net.step(luma, prev, torch.zeros_like(luma), state, scale)
+                        detail, state = net.step(luma, prev, torch.zeros_like(luma), state, scale, told)
                     prev, base = luma, net.base(luma, scale)
                     if t < 3:
                         continue
@@ -157,7 +169,7 @@ def validate(net, clips_index, scales, frames=10):
                     high = F.pixel_unshuffle(torch.from_numpy(high)[None, None], models.CELL)
                     mse = [float(((v - high) ** 2).mean()) for v in (base, base + detail)]
                     rows.append(10 * math.log10(mse[0] / mse[1]))
-        gains[scale] = round(float(np.mean(rows)), 3)
+        gains[f"{scale} with stills" if stills else scale] = round(float(np.mean(rows)), 3) if rows else None
     return gains
 
 
@@ -278,7 +290,7 @@ def main():
         return
     root = args.cache / "dataset"
     clips = dataset.Clips(dataset.load_index(root, "train"), args.seed + int(time.time()) % 1000 * args.resume,
-                          models.CONFIGS[args.model].get("stills", False))
+                          models.make(args.model, tuple(int(s) for s in args.scales.split(","))).stills)
     print("segments", len(clips.index), flush=True)
     train(args, clips, dataset.load_index(root, "validate"))
 

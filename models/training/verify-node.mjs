@@ -16,13 +16,27 @@ function size(dimension, h, w) {
 }
 
 let failed = false;
-for (const variant of manifest.variants) {
-  const file = readFileSync(join(folder, variant.file));
-  if (createHash('sha256').update(file).digest('hex') !== variant.sha256) throw new Error(`sha256 of ${variant.file}`);
-  const session = await ort.InferenceSession.create(file, { intraOpNumThreads: 2, executionProviders: ['cpu'] });
-  for (const { scale, fill, h, w, frames, name } of JSON.parse(jobsText)) {
+async function load(name, sha256) {
+  const file = readFileSync(join(folder, name));
+  if (createHash('sha256').update(file).digest('hex') !== sha256) throw new Error(`sha256 of ${name}`);
+  return ort.InferenceSession.create(file, { intraOpNumThreads: 2, executionProviders: ['cpu'] });
+}
+/** Each variant alone, and with a still where it takes one. */
+const ways = manifest.variants.flatMap((variant) => [
+  { variant, file: variant.file, sha256: variant.sha256 },
+  ...(variant.references ? [{ variant, ...variant.references }] : []),
+]);
+for (const { variant, file, sha256, tables, tablesFile, tablesSha256, still: stillName } of ways) {
+  const session = await load(file, sha256);
+  for (const { scale, fill, stills, h, w, frames, name } of JSON.parse(jobsText)) {
     // Lost pixels are filled by the inpainting variant only.
-    if (scale !== variant.scale || fill !== (variant.task === 'inpaint')) continue;
+    if (scale !== variant.scale || fill !== (variant.task === 'inpaint') || stills !== (tables !== undefined)) continue;
+    const remembered = {};
+    if (stills) {
+      const still = new ort.Tensor('uint8', new Uint8Array(readFileSync(`${name}.still`)), [1, 1, h * scale, w * scale]);
+      const made = await (await load(tablesFile, tablesSha256)).run({ [stillName]: still });
+      for (const { output, input } of tables) remembered[input] = made[output];
+    }
     const [luma, chroma, mask, lumaOut, chromaOut] = ['luma', 'chroma', 'mask', 'lumaOut', 'chromaOut'].map((part) =>
       new Uint8Array(readFileSync(`${name}.${part}`)));
     const state = {};
@@ -49,6 +63,7 @@ for (const variant of manifest.variants) {
         ...(variant.mask === undefined ? {} : { [variant.mask]: new ort.Tensor('uint8', mask.subarray(t * h * w, (t + 1) * h * w), [1, 1, h, w]) }),
         [variant.strength]: new ort.Tensor('float32', Float32Array.of(1), [1]),
         ...state,
+        ...remembered,
       };
       const start = performance.now();
       const out = await session.run(feeds);
@@ -59,7 +74,7 @@ for (const variant of manifest.variants) {
     }
     if (wrong > 0.001 * total) failed = true;
     const share = ((100 * wrong) / total).toFixed(4);
-    console.log(`${variant.file} ${w}x${h}: largest difference ${worst}, more than 1 in ${share} %, fastest ${Math.min(...times).toFixed(1)} ms`);
+    console.log(`${file} ${w}x${h}: largest difference ${worst}, more than 1 in ${share} %, fastest ${Math.min(...times).toFixed(1)} ms`);
   }
 }
 if (failed) throw new Error('the export differs from PyTorch by more than 1 in more than 0.1 % of the pixels');

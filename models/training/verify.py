@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 import export
 import graph
+import matching
 import model as models
 
 SIZES = {4: [(180, 320), (320, 180), (180, 240), (92, 124)], 2: [(360, 640), (640, 360), (360, 480), (184, 328)],
@@ -32,8 +33,10 @@ def clip(h, w, rng):
     return out
 
 
-def reference(net, luma, chroma, mask, scale):
+def reference(net, luma, chroma, mask, scale, still=None):
     outs, prev, state = [], None, None
+    if still is not None:
+        still = matching.padded_tables(torch.from_numpy(still.astype(np.float32))[None, None], scale)
     for y, lost in zip(luma, mask):
         y, lost = (torch.from_numpy(v.astype(np.float32))[None, None] for v in (y, lost))
         lost = lost / 255
@@ -41,7 +44,8 @@ def reference(net, luma, chroma, mask, scale):
             y = models.filled(y, lost)
         if state is None:
             prev, state = net.fresh(y, scale)
-        detail, state = net.step(y, prev, lost, state, scale)
+        told = None if still is None else matching.told(F.avg_pool2d(y, models.CELL // scale), *still)
+        detail, state = net.step(y, prev, lost, state, scale, told)
         outs.append(F.pixel_shuffle(net.base(y, scale).round() + detail * (models.TIES if net.quantised else 1), models.CELL).round().clamp(0, 255).byte().numpy().ravel())
         prev = y
     c = torch.from_numpy(chroma.astype(np.float32))[:, None]
@@ -70,14 +74,18 @@ def main():
             if scale == 1 and args.same is None:
                 continue
             net = export.load(manifest["name"], args.same if scale == 1 else args.sr)
-            for h, w, share in [(*size, lost) for lost in ((0, 0.2) if scale == 1 else (0,)) for size in sizes]:
+            kinds = [(0, False), (0.2, False)] if scale == 1 else [(0, False), (0, True)] if net.stills else [(0, False)]
+            for h, w, share, stills in [(*size, *kind) for kind in kinds for size in sizes]:
                 luma, chroma = clip(h, w, rng), rng.integers(16, 241, (2, h // 2, w // 2)).astype(np.uint8)
                 mask = np.kron(rng.random((1, h // 2, w // 2)) < share, np.ones((FRAMES, 2, 2))).astype(np.uint8) * 255
-                y, c = reference(net, luma, chroma, mask, scale)
-                name = f"{tmp}/{scale}-{h}-{w}-{share}"
-                for part, data in (("luma", luma), ("chroma", chroma), ("mask", mask), ("lumaOut", y), ("chromaOut", c)):
+                # A sharper picture of the same, elsewhere and lighter in parts.
+                still = np.kron(luma[0], np.ones((scale, scale)))
+                still = np.clip(np.roll(still, (9, -5), (0, 1)) + rng.normal(0, 3, still.shape), 0, 255).astype(np.uint8)
+                y, c = reference(net, luma, chroma, mask, scale, still if stills else None)
+                name = f"{tmp}/{scale}-{h}-{w}-{share}-{stills}"
+                for part, data in (("luma", luma), ("chroma", chroma), ("mask", mask), ("lumaOut", y), ("chromaOut", c), ("still", still)):
                     Path(f"{name}.{part}").write_bytes(data.tobytes())
-                jobs.append({"scale": scale, "fill": share > 0, "h": h, "w": w, "frames": FRAMES, "name": name})
+                jobs.append({"scale": scale, "fill": share > 0, "stills": stills, "h": h, "w": w, "frames": FRAMES, "name": name})
         script = Path(__file__).with_name("verify-node.mjs")
         subprocess.run(["node", str(script), str(args.repository.resolve()), str(args.package.resolve()),
                         json.dumps(jobs)], check=True)

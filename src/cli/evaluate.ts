@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Command, Option } from 'commander';
 import { VireoError } from '../errors.js';
-import { type ClipSizes, evaluateClip } from '../evaluation/evaluateClip.js';
+import { type ClipSizes, evaluateClip, sentFps } from '../evaluation/evaluateClip.js';
 import { kernelMethod, type Method, modelMethod } from '../evaluation/methods.js';
 import { EvaluatedModels, scaleOf } from '../evaluation/models.js';
 import {
@@ -64,7 +64,13 @@ export function evaluateCommand(): Command {
       0,
     )
     .addOption(
-      new Option('--references <mode>', 'send sharp stills along').choices(['off', 'on']).default('off'),
+      new Option('--references <mode>', 'send a sharp still along').choices(['off', 'on']).default('off'),
+    )
+    .option(
+      '--still-every <seconds>',
+      'how long a still lasts, at least: its bytes are spread over that time',
+      bounded(1, 3_600),
+      30,
     )
     .option(
       '--against <list>',
@@ -90,13 +96,11 @@ export function evaluateCommand(): Command {
     });
 }
 
-export async function evaluate(
-  references: readonly string[],
-  flags: EvaluateFlags,
-): Promise<EvaluationReport> {
+export async function evaluate(paths: readonly string[], flags: EvaluateFlags): Promise<EvaluationReport> {
   checkFlags(flags);
   const { model } = await chooseModel({ ...flags, task: 'auto' });
-  if (flags.references === 'on') {
+  const references = flags.references === 'on';
+  if (references && !model.manifest.variants.some((variant) => variant.references !== undefined)) {
     throw new VireoError(
       'unsupported',
       `--references on: model "${model.manifest.name}" takes no references`,
@@ -110,13 +114,14 @@ export async function evaluate(
   });
   // Every clip is looked at before the first takes its minutes.
   const clips: Clip[] = [];
-  for (const path of references) clips.push(await clipOf(path, models.grid, flags));
+  for (const path of paths) clips.push(await clipOf(path, models.grid, flags));
   await makePicturesFolder(flags);
   for (const line of models.notes) note(line);
   const device = await createInferenceDevice({
     provider: flags.provider,
     threads: flags.threads,
     packages: models.packages,
+    references,
     warmUpSizes: clips.flatMap((clip) =>
       flags.uplinkHeight.map((height) => ({
         scale: scaleOf(height) as 1 | 2 | 4,
@@ -145,6 +150,8 @@ interface Clip {
   width: number;
   height: number;
   frames: number | null;
+  /** As it is sent. */
+  fps: number;
 }
 
 interface OperatingPoint {
@@ -180,12 +187,17 @@ async function evaluateAt(
       openMethods: () => openMethods(device, models, uplinkHeight, sizes, flags),
       onFrame: (count) => progress.update(count),
     });
-    return result.methods.map(({ method, psnrY, ssimY, warpError, tOF, msPerFrame }) => ({
+    const { actualBitrateBps, stillBytes, frames } = result;
+    const seconds = Math.max(flags.stillEvery, frames / clip.fps);
+    const stillBitrateBps = Math.round((stillBytes * 8) / seconds);
+    return result.methods.map(({ method, referred, psnrY, ssimY, warpError, tOF, msPerFrame }) => ({
       clip: name,
       codec,
       uplinkHeight,
       bitrate,
-      actualBitrate: result.actualBitrateBps,
+      // What the still takes of the uplink is not there for pictures.
+      actualBitrate: actualBitrateBps + (referred ? stillBitrateBps : 0),
+      ...(referred ? { stillBytes } : {}),
       method,
       psnrY: round(psnrY, 3),
       ssimY: round(ssimY, 4),
@@ -213,7 +225,8 @@ async function openMethods(
     if (kernel !== undefined) opened.push(kernelMethod(kernel, reference, flags.inpaint));
     else if (used !== undefined) {
       const { packageName, variant } = used;
-      opened.push(modelMethod(wanted, await device.openStream({ packageName, variant, ...uplink })));
+      const stream = await device.openStream({ packageName, variant, ...uplink });
+      opened.push(modelMethod(wanted, stream, flags.references === 'on' && wanted === RESTORED));
     }
   }
   return opened;
@@ -250,6 +263,7 @@ async function clipOf(path: string, grid: number, flags: EvaluateFlags): Promise
   return {
     path,
     ...(width >= height ? { width: long, height: short } : { width: short, height: long }),
+    fps: sentFps(frameRate.num / frameRate.den),
     frames: frames === null ? null : Math.round(Math.min(frames, limit)),
   };
 }

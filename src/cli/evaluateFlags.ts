@@ -18,6 +18,8 @@ export interface EvaluateFlags {
   loss: number;
   inpaint: number;
   references: 'off' | 'on';
+  /** Seconds. */
+  stillEvery: number;
   /** Kernels and names of model packages. */
   against: string[];
   seconds?: number;
@@ -44,6 +46,10 @@ warpError is flicker: how far a method's frame is from its predecessor carried a
 flow, as the mean squared difference of luma code values where the flow holds. tOF is wrong motion: how far the
 optical flow between a method's two frames is from the reference's, pixels. Over one pair of frames
 in five, and in ten.
+
+--references on gives vireo the first picture of each clip as a sharp still (WebP, quality 60), as it would have it in a call.
+The still's bytes, spread over --still-every (or the clip, if that is longer), are part of vireo's actualBitrate, and
+so of bdRate and hull; each row has them as stillBytes. Other methods neither have the still nor pay for it.
 
 With several --uplink-height, hull compares the best height restored with the best height sent plainly: at each
 bitrate, and as a bdRate over all of them. Quality follows log-rate in straight lines between the encodes of a height.

@@ -1,4 +1,5 @@
 /** `vireo restore IN OUT`: restores a video file. */
+import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { VireoError } from '../errors.js';
@@ -14,6 +15,7 @@ import { BLANK_LUMA, MASK_LUMA } from '../restoration/filters.js';
 import { DEFAULT_TARGET_SHORT_SIDE, type Fit, fitPicture, type Task } from '../restoration/fit.js';
 import { createInferenceDevice } from '../restoration/InferenceDevice.js';
 import { BlankedPixels, MaskFile, type MaskSource } from '../restoration/masks.js';
+import { decodeStill } from '../restoration/stills.js';
 import type { InferenceDevice, ModelPackage } from '../restoration/types.js';
 import { VideoFileReader } from '../restoration/VideoFileReader.js';
 import { checkOutput, createVideoFileWriter, type VideoFileWriter } from '../restoration/VideoFileWriter.js';
@@ -76,7 +78,10 @@ export function restoreCommand(): Command {
       new Option('--provider <name>', 'where the model runs').choices([...PROVIDERS]).default('auto'),
     )
     .option('--threads <n>', 'CPU threads of the model; 0: one for each core', wholeNumber, 0)
-    .option('--reference <still...>', 'sharp stills of the same scene, for models that take them')
+    .option(
+      '--reference <still...>',
+      'sharp still of the same scene (WebP or AVIF), for models that take one',
+    )
     .option('--compare', 'write original and restored side by side')
     .option('--json', 'print one JSON document on stdout')
     .addHelpText('after', TASK_HELP)
@@ -99,9 +104,6 @@ export async function restore(input: string, output: string, flags: RestoreFlags
     throw new VireoError('bad-request', `OUT ${output} is the same file as --mask`);
   }
   const { model, tasks } = await chooseModel({ ...flags, task });
-  if (flags.reference !== undefined) {
-    throw new VireoError('unsupported', `--reference: model "${model.manifest.name}" takes no references`);
-  }
   let writer: VideoFileWriter | null = null;
   const reader = await VideoFileReader.open(input, {
     onAudio: async (packet) => await writer?.writeAudio(packet),
@@ -112,6 +114,7 @@ export async function restore(input: string, output: string, flags: RestoreFlags
     const fitted = fitInput(reader, model, tasks, flags);
     checkInputs(fitted, model, { strength, mask });
     if (fitted.variant.task === 'inpaint') masks = await openMasks(reader, fitted, mask);
+    const still = await readStill(flags.reference, model, fitted);
     device = await openDevice(model, fitted, flags);
     const stream = await device.openStream({
       packageName: model.manifest.name,
@@ -120,6 +123,7 @@ export async function restore(input: string, output: string, flags: RestoreFlags
       height: fitted.inputHeight,
     });
     stream.strength = strength;
+    if (still !== null) await stream.setReference(still);
     const { timeBase, frameRate, frames: expected, width, height } = reader.info;
     writer = createVideoFileWriter(output, { timeBase, frameRate, audio: reader.audio });
     if (writer.audioNote !== null) note(writer.audioNote);
@@ -217,6 +221,33 @@ function checkInputs(
   if (mask !== undefined && variant.mask === undefined) throw lacks('--mask');
 }
 
+/** Luma of the still for the variant's output; null without one. */
+async function readStill(
+  paths: readonly string[] | undefined,
+  { manifest }: ModelPackage,
+  { variant, inputWidth, inputHeight }: Fit,
+): Promise<ArrayBuffer | null> {
+  const [path, more] = paths ?? [];
+  if (path === undefined) return null;
+  if (variant.references === undefined) {
+    throw new VireoError(
+      'unsupported',
+      `--reference: model "${manifest.name}" (${variant.file}) takes no references`,
+    );
+  }
+  if (more !== undefined) {
+    throw new VireoError('unsupported', `--reference ${more}: model "${manifest.name}" takes one still`);
+  }
+  const size = { width: inputWidth * variant.scale, height: inputHeight * variant.scale };
+  try {
+    return await decodeStill(await readFile(path), size);
+  } catch (thrown) {
+    throw new VireoError('media-invalid', `--reference ${path}: ${VireoError.from(thrown).message}`, {
+      cause: thrown,
+    });
+  }
+}
+
 /** Null: the variant finds out by itself what is lost. */
 async function openMasks(
   reader: VideoFileReader,
@@ -242,6 +273,7 @@ async function openDevice(model: ModelPackage, fitted: Fit, flags: RestoreFlags)
     provider: flags.provider,
     threads: flags.threads,
     packages: [{ ...model, manifest }],
+    references: flags.reference !== undefined,
     warmUpSizes: [{ scale, width: fitted.inputWidth, height: fitted.inputHeight }],
   });
 }

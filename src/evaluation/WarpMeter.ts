@@ -11,6 +11,7 @@
  *
  * See models/metrics/build.py for the flow and for what is left out.
  */
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import type { Frame } from 'node-av';
@@ -87,8 +88,12 @@ export class WarpMeter {
     return this.#flows.means;
   }
 
+  /** Waits for the Worker to end by itself: terminated while native code is loaded, it would take the process along. */
   async close(): Promise<void> {
-    await this.#worker.terminate();
+    if (this.#worker.threadId === -1) return;
+    const gone = once(this.#worker, 'exit');
+    this.#worker.postMessage(null);
+    await gone;
   }
 
   #ask(request: WarpRequest): Promise<WarpResponse> {

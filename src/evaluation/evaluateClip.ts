@@ -13,11 +13,21 @@ import { LostPixels } from './LostPixels.js';
 import type { Method } from './methods.js';
 import { QualityMeter } from './QualityMeter.js';
 import { savePicture } from './savePicture.js';
+import { encodeStill } from './still.js';
 import { openUplink, type UplinkCodec } from './uplink.js';
 import { WarpMeter } from './WarpMeter.js';
 
 /** Calls send no more frames a second; faster references are thinned out. */
 const MAX_FPS = 31;
+
+function strideOf(fps: number): number {
+  return Math.max(1, Math.round(fps / (MAX_FPS - 1)));
+}
+
+/** Frames a second that are sent of a reference. */
+export function sentFps(fps: number): number {
+  return fps / strideOf(fps);
+}
 
 export interface ClipSizes {
   /** The picture the call sends. */
@@ -45,9 +55,13 @@ export interface ClipOptions {
 export interface ClipResult {
   frames: number;
   actualBitrateBps: number;
+  /** Of the still that the methods with `refer` were given; 0 without one. */
+  stillBytes: number;
   /** `warpError` and `tOF`: see WarpMeter; null for a single frame. */
   methods: {
     method: string;
+    /** It was given the still. */
+    referred: boolean;
     psnrY: number;
     ssimY: number;
     warpError: number | null;
@@ -88,6 +102,7 @@ class ClipRun {
   readonly #shown: Frame[] = [];
   #upright: FrameFilter | null = null;
   #frames = 0;
+  #stillBytes = 0;
 
   private constructor(
     options: ClipOptions,
@@ -117,7 +132,7 @@ class ClipRun {
   static async open(options: ClipOptions): Promise<ClipRun> {
     const reader = await VideoFileReader.open(options.path);
     const { num, den } = reader.info.frameRate;
-    const stride = Math.max(1, Math.round(num / den / (MAX_FPS - 1)));
+    const stride = strideOf(num / den);
     const fps = { num, den: den * stride };
     const { codec, bitrateBps, lossPercent, sizes } = options;
     const uplink = await openUplink({ codec, ...sizes.uplink, fps, bitrateBps, lossPercent });
@@ -151,8 +166,10 @@ class ClipRun {
     return {
       frames,
       actualBitrateBps: Math.round((this.#uplink.bytesSent * 8 * this.#fps.num) / this.#fps.den / frames),
+      stillBytes: this.#stillBytes,
       methods: this.#contenders.map(({ method, meter, ms }, at) => ({
         method: method.name,
+        referred: method.refer !== undefined,
         ...meter.result,
         warpError: this.#motion.errors[at] ?? null,
         tOF: this.#motion.flows[at] ?? null,
@@ -180,12 +197,22 @@ class ClipRun {
     this.#upright ??= uprightFilter(this.#options.sizes.reference, this.#reader.info.rotation, decoded);
     const reference = await this.#upright.apply(decoded);
     this.#sent.push(reference);
+    if (this.#stillBytes === 0) await this.#refer(reference);
     const small = await this.#shrink.apply(reference);
     try {
       await this.#uplink.send(small);
     } finally {
       small.free();
     }
+  }
+
+  /** The first picture is the still: a call has one from the start, or soon after. */
+  async #refer(reference: Frame): Promise<void> {
+    const takers = this.#contenders.flatMap(({ method }) => (method.refer === undefined ? [] : [method]));
+    if (takers.length === 0) return;
+    const still = await encodeStill(reference);
+    this.#stillBytes = still.length;
+    for (const method of takers) await method.refer?.(still);
   }
 
   async #receive(): Promise<void> {

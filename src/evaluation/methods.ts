@@ -2,11 +2,14 @@
 import type { Frame } from 'node-av';
 import { copyLuma, copyToI420, type FrameTags, frameOf, tagsOf } from '../restoration/ffmpeg.js';
 import { type Kernel, type PictureSize, scaleFilter } from '../restoration/filters.js';
+import { decodeStill } from '../restoration/stills.js';
 import type { InputPicture, RestorationStream } from '../restoration/types.js';
 import { fillFilter } from './LostPixels.js';
 
 export interface Method {
   readonly name: string;
+  /** A sharp still of the clip, as it would be uploaded, for methods that take one. */
+  refer?(still: Uint8Array): Promise<void>;
   /**
    * The next picture (`lost`: where it lacks pixels, see LostPixels; null: nowhere), which stays the caller's. Resolves
    * to the results that are ready, in order, which are the caller's, too.
@@ -48,8 +51,11 @@ export function kernelMethod(kernel: Kernel, size: PictureSize, lostPercent = 0)
   };
 }
 
-/** Restores in the blocks of the stream's variant; the last one is filled up with its last picture. */
-export function modelMethod(name: string, stream: RestorationStream): Method {
+/**
+ * Restores in the blocks of the stream's variant; the last one is filled up with its last picture. `references`: with the
+ * still, where the stream takes one.
+ */
+export function modelMethod(name: string, stream: RestorationStream, references = false): Method {
   const { T } = stream.variant;
   let block: { picture: InputPicture; tags: FrameTags }[] = [];
 
@@ -70,8 +76,14 @@ export function modelMethod(name: string, stream: RestorationStream): Method {
     return { frames, ms: restored.runMs };
   };
 
+  const refer = async (still: Uint8Array): Promise<void> => {
+    const { outputWidth: width, outputHeight: height } = stream;
+    await stream.setReference(await decodeStill(still, { width, height }));
+  };
+
   return {
     name,
+    ...(references && stream.takesReferences ? { refer } : {}),
     async push(picture, lost) {
       const buffer = stream.allocateInput();
       copyToI420(picture, buffer);

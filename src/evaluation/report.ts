@@ -15,6 +15,8 @@ export interface EvaluationRow {
   bitrate: number;
   /** What the encoder really sent, bits per second; 0 without a codec. */
   actualBitrate: number;
+  /** Of the still that the method had; left out without one. */
+  stillBytes?: number;
   method: string;
   psnrY: number;
   ssimY: number;

@@ -26,7 +26,15 @@ const session = InferenceSession.create((workerData as { model: string }).model,
 // An unreadable model is reported with the first request.
 session.catch(() => {});
 
-port.on('message', (request: WarpRequest) => {
+/** Null: no more requests come. */
+port.on('message', (request: WarpRequest | null) => {
+  if (request === null) {
+    void session
+      .then((loaded) => loaded.release())
+      .catch(() => {})
+      .finally(() => port.close());
+    return;
+  }
   measure(request).then(
     (response) => port.postMessage(response),
     (thrown: unknown) => port.postMessage({ id: request.id, failure: String(thrown) } satisfies WarpResponse),

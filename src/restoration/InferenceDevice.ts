@@ -94,8 +94,8 @@ export class WorkerDevice implements InferenceDevice {
       this.#resolveExited = resolve;
     });
     this.#ready = withResolvers<void>();
-    const { threads, packages, warmUpSizes } = options;
-    const settings: WorkerSettings = { provider, threads, packages, warmUpSizes };
+    const { threads, packages, warmUpSizes, references = false } = options;
+    const settings: WorkerSettings = { provider, threads, packages, warmUpSizes, references };
     this.#worker = new Worker(entry, {
       workerData: settings,
       execArgv: [],
@@ -147,17 +147,8 @@ export class WorkerDevice implements InferenceDevice {
     }
     const stream = this.#nextStream++;
     const variantIndex = variantIndexOf(model.manifest, variant);
-    await new Promise<void>((resolve, reject) => {
-      this.#send((request) => ({ type: 'open', request, stream, packageName, variantIndex, width, height }), {
-        stream,
-        runs: 1,
-        settle: (message) => {
-          const error = message.type === 'opened' ? message.error : null;
-          if (error === null) resolve();
-          else reject(errorOf(error));
-        },
-        reject,
-      });
+    await this.#tell(stream, (request) => {
+      return { type: 'open', request, stream, packageName, variantIndex, width, height };
     });
     return new WorkerStream({
       packageName,
@@ -165,6 +156,13 @@ export class WorkerDevice implements InferenceDevice {
       width,
       height,
       pool: this.#pool,
+      takesReferences: variant.references !== undefined && this.#options.references === true,
+      refer: (luma) =>
+        this.#tell(
+          stream,
+          (request) => ({ type: 'reference', request, stream, luma }),
+          luma === null ? [] : [luma],
+        ),
       run: (order) => this.#run({ ...order, stream }),
       close: () => this.#closeStream(stream),
     });
@@ -185,6 +183,22 @@ export class WorkerDevice implements InferenceDevice {
     await Promise.race([gone, patience().then(() => void this.#worker.terminate())]);
     await Promise.race([gone, patience()]);
     this.#worker.unref();
+  }
+
+  /** Something that is done or not; rejects with the reason. */
+  #tell(
+    stream: number,
+    message: (request: number) => ToWorker,
+    transfer: readonly ArrayBuffer[] = [],
+  ): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const settle = (answer: FromWorker) => {
+        const error = answer.type === 'opened' || answer.type === 'referenced' ? answer.error : null;
+        if (error === null) resolve();
+        else reject(errorOf(error));
+      };
+      this.#send(message, { stream, runs: 1, settle, reject }, transfer);
+    });
   }
 
   #run(job: Omit<Job, 'resolve' | 'reject'>): Promise<RunReply> {

@@ -64,11 +64,10 @@ export class ModelPackages {
     const directory = await this.#find(name);
     const manifest = await readManifest(name, directory);
     const files = new Map<string, Uint8Array>();
-    for (const variant of manifest.variants) {
-      const known = files.get(variant.file);
-      const bytes = known ?? (await readModelFile(name, directory, variant.file));
-      checkSha256(name, variant, bytes);
-      files.set(variant.file, bytes);
+    for (const { file, field, sha256 } of manifest.variants.flatMap(filesOf)) {
+      const bytes = files.get(file) ?? (await readModelFile(name, directory, file));
+      checkSha256(name, { file, field, sha256 }, bytes);
+      files.set(file, bytes);
     }
     return { directory, manifest, files };
   }
@@ -158,12 +157,30 @@ async function readModelFile(name: string, directory: string, file: string): Pro
   return await readFile(path);
 }
 
-function checkSha256(name: string, variant: Variant, bytes: Uint8Array): void {
+/** A file, and the manifest's field that says what its checksum must be. */
+interface NamedFile {
+  file: string;
+  field: string;
+  sha256: string;
+}
+
+function filesOf({ file, sha256, references }: Variant): NamedFile[] {
+  const own = { file, field: 'sha256', sha256 };
+  if (references === undefined) return [own];
+  const { tablesFile, tablesSha256 } = references;
+  return [
+    own,
+    { file: references.file, field: 'references.sha256', sha256: references.sha256 },
+    { file: tablesFile, field: 'references.tablesSha256', sha256: tablesSha256 },
+  ];
+}
+
+function checkSha256(name: string, { file, field, sha256 }: NamedFile, bytes: Uint8Array): void {
   const actual = createHash('sha256').update(bytes).digest('hex');
-  if (actual === variant.sha256) return;
+  if (actual === sha256) return;
   throw invalid(
     name,
-    `file ${variant.file} is refused: its SHA-256 is ${actual}, but field sha256 of ${MANIFEST_FILE} says ${variant.sha256}`,
+    `file ${file} is refused: its SHA-256 is ${actual}, but field ${field} of ${MANIFEST_FILE} says ${sha256}`,
   );
 }
 

@@ -2,24 +2,12 @@
  * One variant of a model as an ONNX session: created, checked against its manifest, and run block by block.
  * Lives in a Worker (or in the probe's process), because `session.run()` blocks its thread.
  */
-import { availableParallelism } from 'node:os';
-import { env, InferenceSession, Tensor } from 'onnxruntime-node';
+import { Tensor } from 'onnxruntime-node';
 import { VireoError } from '../errors.js';
 import { i420ByteLength } from '../media/types.js';
-import type { StateTensor, Variant } from './manifest.js';
-import { executionProviders } from './providers.js';
+import type { References, StateTensor, Variant } from './manifest.js';
+import { OnnxGraph, type Port } from './OnnxGraph.js';
 import type { ModelPackage, ProviderName } from './types.js';
-
-// Failures come back as errors; onnxruntime would print them to stderr as well.
-env.logLevel = 'fatal';
-
-type Dimension = number | string;
-type TensorType = 'uint8' | StateTensor['dtype'];
-interface Slot {
-  name: string;
-  type: TensorType;
-  dims: readonly Dimension[];
-}
 
 /**
  * State of one stream: what the last block left, and room for what the next one leaves. They swap after each
@@ -35,59 +23,94 @@ export interface CarriedState {
   readonly noMask: Tensor | null;
 }
 
+/** What a variant remembers of a still: made once, attended to by every block. */
+export type ReferenceTables = Readonly<Record<string, Tensor>>;
+
 /** What a run takes besides pictures and state, for variants with such inputs. */
 export interface RunExtras {
   /** 1 unless given. */
   strength?: number;
   /** One for each picture of the block, or none at all; null: nothing of the picture is lost. */
   masks?: readonly (ArrayBuffer | null)[];
+  /** Null: there is no still. */
+  reference?: ReferenceTables | null;
+}
+
+export interface RunResult {
+  /** Time in `session.run()`, milliseconds. */
+  runMs: number;
+  /** Share of the picture that was found in the still, 0 to 1; null without one. */
+  found: number | null;
+}
+
+export interface SessionOptions {
+  provider: ProviderName;
+  /** Of a CPU session; 0: all cores. */
+  threads: number;
+  /** Loads what the variant needs for stills, too, where it takes any. */
+  references?: boolean;
+}
+
+/** The graphs that a variant needs for stills. */
+interface ReferenceGraphs {
+  manifest: References;
+  tables: OnnxGraph;
+  restoring: OnnxGraph;
 }
 
 export class ModelSession {
   readonly variant: Variant;
-  readonly #session: InferenceSession;
-  readonly #label: string;
+  readonly #graph: OnnxGraph;
+  readonly #references: ReferenceGraphs | null;
   readonly #warmSizes = new Set<string>();
 
-  private constructor(session: InferenceSession, variant: Variant, label: string) {
-    this.#session = session;
+  private constructor(graph: OnnxGraph, references: ReferenceGraphs | null, variant: Variant) {
+    this.#graph = graph;
+    this.#references = references;
     this.variant = variant;
-    this.#label = label;
   }
 
   static async create(
     model: ModelPackage,
     variantIndex: number,
-    provider: ProviderName,
-    threads: number,
+    options: SessionOptions,
   ): Promise<ModelSession> {
     const { name } = model.manifest;
     const variant = model.manifest.variants[variantIndex];
-    const bytes = variant === undefined ? undefined : model.files.get(variant.file);
-    if (variant === undefined || bytes === undefined) {
+    if (variant === undefined) {
       throw new VireoError('model-invalid', `model "${name}": it has no variant ${variantIndex}`);
     }
-    const label = `model "${name}": file ${variant.file}`;
-    const session = await InferenceSession.create(bytes, sessionOptions(provider, threads)).catch(
-      (thrown: unknown) => {
-        const reason = oneLine(thrown);
-        throw new VireoError(
-          'model-invalid',
-          `${label} cannot be loaded by provider ${provider}: ${reason}`,
-          {
-            cause: thrown,
-          },
-        );
-      },
-    );
-    const created = new ModelSession(session, variant, label);
+    const load = async (file: string, inputs: readonly Port[], outputs: readonly Port[]) => {
+      const label = `model "${name}": file ${file}`;
+      const bytes = model.files.get(file);
+      if (bytes === undefined) throw new VireoError('model-invalid', `${label} was not read`);
+      return await OnnxGraph.create(bytes, label, { inputs, outputs }, options);
+    };
+    const { references } = variant;
+    const { inputs, outputs } = portsOf(variant);
+    const graphs: OnnxGraph[] = [];
     try {
-      created.#checkGraph();
+      const graph = await load(variant.file, inputs, outputs);
+      graphs.push(graph);
+      if (references === undefined || options.references !== true) {
+        return new ModelSession(graph, null, variant);
+      }
+      const tables = await load(
+        references.tablesFile,
+        [{ name: references.still, type: 'uint8', dims: [1, 1, 'H', 'W'] }],
+        references.tables.map(({ output, dtype }) => ({ name: output, type: dtype })),
+      );
+      graphs.push(tables);
+      const restoring = await load(
+        references.file,
+        [...inputs, ...references.tables.map(({ input, dtype }): Port => ({ name: input, type: dtype }))],
+        [...outputs, { name: references.found, type: 'float32', dims: [1] }],
+      );
+      return new ModelSession(graph, { manifest: references, tables, restoring }, variant);
     } catch (thrown) {
-      await session.release();
+      for (const graph of graphs) await graph.release();
       throw thrown;
     }
-    return created;
   }
 
   /** An all-zero state for one stream of this input size. */
@@ -96,7 +119,7 @@ export class ModelSession {
     if (width % (2 * fold) !== 0 || height % (2 * fold) !== 0 || width <= 0 || height <= 0) {
       throw new VireoError(
         'bad-request',
-        `${this.#label} takes sizes that are multiples of ${2 * fold}, not ${width}x${height}`,
+        `${this.#graph.label} takes sizes that are multiples of ${2 * fold}, not ${width}x${height}`,
       );
     }
     const allocate = () => state.map((tensor) => zeros(tensor, width, height));
@@ -108,13 +131,36 @@ export class ModelSession {
     for (const tensor of state.current) (tensor.data as Uint8Array).fill(0);
   }
 
-  /** Restores one block from `inputs` into `outputs` (I420, T each). Resolves to the milliseconds of the run. */
+  /**
+   * What is to be remembered of a still, from its luma (width * scale by height * scale bytes, limited range).
+   * Throws `unsupported` where the variant takes none (or was loaded without), `bad-request` for a wrong size.
+   */
+  async createReference(state: CarriedState, luma: ArrayBuffer): Promise<ReferenceTables> {
+    const references = this.#references;
+    if (references === null) throw new VireoError('unsupported', `${this.#graph.label} takes no stills`);
+    const [width, height] = [state.width * this.variant.scale, state.height * this.variant.scale];
+    if (luma.byteLength !== width * height) {
+      throw new VireoError(
+        'bad-request',
+        `a still of a ${width}x${height} picture is ${width * height} bytes, not ${luma.byteLength}`,
+      );
+    }
+    const { manifest, tables } = references;
+    const still = new Tensor('uint8', new Uint8Array(luma), [1, 1, height, width]);
+    const names = manifest.tables.map(({ output }) => output);
+    const made = await tables.run({ [manifest.still]: still }, names, `${width}x${height}`);
+    return Object.fromEntries(
+      manifest.tables.map(({ output, input }) => [input, made[output] as Tensor] as const),
+    );
+  }
+
+  /** Restores one block from `inputs` into `outputs` (I420, T each). */
   async run(
     state: CarriedState,
     inputs: readonly ArrayBuffer[],
     outputs: readonly ArrayBuffer[],
     extras: RunExtras = {},
-  ): Promise<number> {
+  ): Promise<RunResult> {
     const { variant } = this;
     const { width, height } = state;
     const [outWidth, outHeight] = [width * variant.scale, height * variant.scale];
@@ -136,18 +182,18 @@ export class ModelSession {
       feeds[tensor.input] = current;
       fetches[tensor.output] = next;
     });
-    const startedAtMs = performance.now();
-    try {
-      await this.#session.run(feeds, fetches);
-    } catch (thrown) {
-      throw new VireoError('internal', `${this.#label} failed at ${width}x${height}: ${oneLine(thrown)}`, {
-        cause: thrown,
-      });
+    const found = Float32Array.of(0);
+    const references = extras.reference ? this.#references : null;
+    if (references !== null) {
+      Object.assign(feeds, extras.reference);
+      fetches[references.manifest.found] = new Tensor('float32', found, [1]);
     }
+    const startedAtMs = performance.now();
+    await (references?.restoring ?? this.#graph).run(feeds, fetches, `${width}x${height}`);
     const runMs = performance.now() - startedAtMs;
     [state.current, state.next] = [state.next, state.current];
     scatter(fetch, outputs, outWidth, outHeight);
-    return runMs;
+    return { runMs, found: references === null ? null : (found[0] ?? 0) };
   }
 
   /** Runs once at a size not seen before, so that the first real block is not the slow one. */
@@ -158,97 +204,49 @@ export class ModelSession {
     const pictures = (bytes: number) => Array.from({ length: T }, () => new ArrayBuffer(bytes));
     const inputs = pictures(i420ByteLength(width, height));
     const outputs = pictures(i420ByteLength(width * scale, height * scale));
-    await this.run(this.createState(width, height), inputs, outputs);
+    const state = this.createState(width, height);
+    await this.run(state, inputs, outputs);
+    if (this.#references !== null) {
+      const reference = await this.createReference(state, new ArrayBuffer(width * height * scale * scale));
+      await this.run(state, inputs, outputs, { reference });
+    }
     this.#warmSizes.add(key);
   }
 
   async release(): Promise<void> {
-    await this.#session.release();
+    await this.#graph.release();
+    await this.#references?.tables.release();
+    await this.#references?.restoring.release();
   }
+}
 
-  /** What the manifest says of the graph must be what the graph says of itself. */
-  #checkGraph(): void {
-    const { variant } = this;
-    const [half, T]: [(d: string) => string, number] = [(d) => `${d}/2`, variant.T];
-    const s = variant.scale;
-    const up = (factor: number): Dimension[] => (factor === 1 ? ['h', 'w'] : [`h*${factor}`, `w*${factor}`]);
-    const inputs: Slot[] = [
+/** What the manifest says of a variant's own graph. */
+function portsOf(variant: Variant): { inputs: Port[]; outputs: Port[] } {
+  const { T, scale } = variant;
+  const half = (d: string) => `${d}/2`;
+  const up = (factor: number) => (factor === 1 ? ['h', 'w'] : [`h*${factor}`, `w*${factor}`]);
+  return {
+    inputs: [
       { name: variant.luma, type: 'uint8', dims: [T, 1, 'h', 'w'] },
       { name: variant.chroma, type: 'uint8', dims: [T, 2, half('h'), half('w')] },
       ...named(variant.mask, 'uint8', [T, 1, 'h', 'w']),
       ...named(variant.strength, 'float32', [1]),
-      ...variant.state.map((t): Slot => ({ name: t.input, type: t.dtype, dims: t.shape })),
-    ];
-    const outputs: Slot[] = [
-      { name: variant.lumaOut, type: 'uint8', dims: [T, 1, ...up(s)] },
+      ...variant.state.map((t): Port => ({ name: t.input, type: t.dtype, dims: t.shape })),
+    ],
+    outputs: [
+      { name: variant.lumaOut, type: 'uint8', dims: [T, 1, ...up(scale)] },
       {
         name: variant.chromaOut,
         type: 'uint8',
-        dims: [T, 2, ...(s === 1 ? [half('h'), half('w')] : up(s / 2))],
+        dims: [T, 2, ...(scale === 1 ? [half('h'), half('w')] : up(scale / 2))],
       },
-      ...variant.state.map((t): Slot => ({ name: t.output, type: t.dtype, dims: t.shape })),
-    ];
-    for (const slot of inputs) this.#checkSlot('input', slot, this.#session.inputMetadata);
-    for (const slot of outputs) this.#checkSlot('output', slot, this.#session.outputMetadata);
-    const twice = inputs.find((slot, at) => inputs.findIndex(({ name }) => name === slot.name) < at);
-    if (twice !== undefined) {
-      throw new VireoError(
-        'model-invalid',
-        `${this.#label}: two fields of the manifest name "${twice.name}"`,
-      );
-    }
-    const unknown = this.#session.inputNames.find((name) => !inputs.some((slot) => slot.name === name));
-    if (unknown !== undefined) {
-      throw new VireoError(
-        'model-invalid',
-        `${this.#label}: input "${unknown}" of the graph is not in the manifest`,
-      );
-    }
-  }
-
-  #checkSlot(kind: 'input' | 'output', slot: Slot, graph: readonly InferenceSession.ValueMetadata[]): void {
-    const found = graph.find((value) => value.name === slot.name);
-    const where = `${this.#label}: ${kind} "${slot.name}"`;
-    if (found === undefined) {
-      const names = graph.map((value) => value.name).join(', ');
-      throw new VireoError(
-        'model-invalid',
-        `${where} of the manifest is not in the graph, which has ${names}`,
-      );
-    }
-    if (!found.isTensor || found.type !== slot.type) {
-      const type = found.isTensor ? found.type : 'no tensor';
-      throw new VireoError('model-invalid', `${where} is ${type} in the graph, ${slot.type} in the manifest`);
-    }
-    const matches =
-      found.shape.length === slot.dims.length &&
-      found.shape.every((dim, index) => {
-        const wanted = slot.dims[index];
-        return typeof dim !== 'number' || typeof wanted !== 'number' || dim === wanted;
-      });
-    if (matches) return;
-    throw new VireoError(
-      'model-invalid',
-      `${where} has shape [${found.shape.join(', ')}] in the graph, [${slot.dims.join(', ')}] in the manifest`,
-    );
-  }
-}
-
-function named(name: string | undefined, type: TensorType, dims: readonly Dimension[]): Slot[] {
-  return name === undefined ? [] : [{ name, type, dims }];
-}
-
-function sessionOptions(provider: ProviderName, threads: number): InferenceSession.SessionOptions {
-  return {
-    executionProviders: executionProviders(provider),
-    graphOptimizationLevel: 'all',
-    executionMode: 'sequential',
-    intraOpNumThreads: threads > 0 ? threads : availableParallelism(),
-    interOpNumThreads: 1,
-    logSeverityLevel: 4,
-    // Idle sessions must not burn the cores that decode and encode.
-    extra: { session: { intra_op: { allow_spinning: '0' } } },
+      ...variant.state.map((t): Port => ({ name: t.output, type: t.dtype, dims: t.shape })),
+    ],
   };
+}
+
+function named(name: string | undefined, type: Port['type'], dims: readonly (number | string)[]): Port[] {
+  return name === undefined ? [] : [{ name, type, dims }];
 }
 
 interface BlockTensors {
@@ -344,13 +342,4 @@ export function resolveDimension(dim: number | string, width: number, height: nu
     );
   }
   return value;
-}
-
-function oneLine(thrown: unknown): string {
-  const message = thrown instanceof Error ? thrown.message : String(thrown);
-  // Past the place in onnxruntime's source where a condition failed.
-  return message
-    .replaceAll(/\s+/g, ' ')
-    .replace(/^\/onnxruntime_src\/.* was false\. /, '')
-    .slice(0, 400);
 }

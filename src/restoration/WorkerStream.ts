@@ -23,6 +23,8 @@ export interface WorkerStreamOptions {
   width: number;
   height: number;
   pool: BufferPool;
+  takesReferences: boolean;
+  refer: (luma: ArrayBuffer | null) => Promise<void>;
   run: (order: RunOrder) => Promise<RunReply>;
   close: () => void;
 }
@@ -95,6 +97,7 @@ export class WorkerStream implements RestorationStream {
           fullRange: picture.fullRange,
         })),
         runMs: reply.runMs,
+        found: reply.found,
       };
     } catch (thrown) {
       // The block never ran, or its result is lost: what was asked for still holds for the next one.
@@ -103,6 +106,23 @@ export class WorkerStream implements RestorationStream {
     } finally {
       this.#busy = false;
     }
+  }
+
+  get takesReferences(): boolean {
+    return this.#options.takesReferences;
+  }
+
+  async setReference(luma: ArrayBuffer | null): Promise<void> {
+    if (this.#closed) throw new VireoError('unavailable', 'the restoration stream is closed');
+    if (!this.takesReferences) throw this.#lacks('still');
+    const [width, height] = [this.outputWidth, this.outputHeight];
+    if (luma !== null && luma.byteLength !== width * height) {
+      throw new VireoError(
+        'bad-request',
+        `a still for ${width}x${height} is ${width * height} bytes, not ${luma.byteLength}`,
+      );
+    }
+    await this.#options.refer(luma);
   }
 
   recycle(buffer: ArrayBuffer): void {
@@ -168,7 +188,7 @@ export class WorkerStream implements RestorationStream {
     }
   }
 
-  #lacks(input: 'mask' | 'strength'): VireoError {
+  #lacks(input: 'mask' | 'strength' | 'still'): VireoError {
     const { packageName, variant } = this.#options;
     return new VireoError(
       'unsupported',

@@ -8,6 +8,7 @@ export interface WorkerSettings {
   threads: number;
   packages: readonly ModelPackage[];
   warmUpSizes: DeviceOptions['warmUpSizes'];
+  references: boolean;
 }
 
 /** Names one session in the Worker: a variant of a package. */
@@ -39,7 +40,20 @@ export interface RunRequest {
   masks: (ArrayBuffer | null)[];
 }
 
-export type ToWorker = OpenRequest | RunRequest | { type: 'close'; stream: number } | { type: 'exit' };
+export interface ReferenceRequest {
+  type: 'reference';
+  request: number;
+  stream: number;
+  /** The still's luma in the size of the stream's output, transferred; null: none any more. */
+  luma: ArrayBuffer | null;
+}
+
+export type ToWorker =
+  | OpenRequest
+  | RunRequest
+  | ReferenceRequest
+  | { type: 'close'; stream: number }
+  | { type: 'exit' };
 
 export interface WorkerFailure {
   code: VireoErrorCode;
@@ -52,12 +66,14 @@ export interface RunReply {
   masks: (ArrayBuffer | null)[];
   /** Of all runs together. */
   runMs: number;
+  /** Of the last picture, the share found in the still; null without one. */
+  found: number | null;
 }
 
 export type FromWorker =
   | { type: 'ready' }
   | { type: 'failed'; error: WorkerFailure }
-  | { type: 'opened'; request: number; error: WorkerFailure | null }
+  | { type: 'opened' | 'referenced'; request: number; error: WorkerFailure | null }
   | { type: 'ran'; request: number; error: WorkerFailure | null; reply: RunReply };
 
 /** Every buffer that a run takes along and brings back. */

@@ -5,16 +5,24 @@ import {
   buffersOf,
   type FromWorker,
   type OpenRequest,
+  type ReferenceRequest,
   type RunRequest,
   type ToWorker,
   type VariantKey,
   type WorkerFailure,
   type WorkerSettings,
 } from './inferenceProtocol.js';
-import { type CarriedState, ModelSession } from './ModelSession.js';
+import { type CarriedState, ModelSession, type ReferenceTables, type RunResult } from './ModelSession.js';
 
 const sessions = new Map<string, ModelSession>();
-const streams = new Map<number, { session: ModelSession; state: CarriedState }>();
+
+interface Stream {
+  session: ModelSession;
+  state: CarriedState;
+  reference: ReferenceTables | null;
+}
+
+const streams = new Map<number, Stream>();
 
 function keyOf({ packageName, variantIndex }: VariantKey): string {
   return `${packageName}#${variantIndex}`;
@@ -23,7 +31,7 @@ function keyOf({ packageName, variantIndex }: VariantKey): string {
 async function load(settings: WorkerSettings): Promise<void> {
   for (const model of settings.packages) {
     for (const [variantIndex, variant] of model.manifest.variants.entries()) {
-      const session = await ModelSession.create(model, variantIndex, settings.provider, settings.threads);
+      const session = await ModelSession.create(model, variantIndex, settings);
       sessions.set(keyOf({ packageName: model.manifest.name, variantIndex }), session);
       for (const size of settings.warmUpSizes) {
         if (size.scale === variant.scale) await session.warmUp(size.width, size.height);
@@ -39,24 +47,37 @@ async function open(message: OpenRequest): Promise<void> {
   }
   const state = session.createState(message.width, message.height);
   await session.warmUp(message.width, message.height);
-  streams.set(message.stream, { session, state });
+  streams.set(message.stream, { session, state, reference: null });
+}
+
+function streamOf({ stream: id }: { stream: number }): Stream {
+  const stream = streams.get(id);
+  if (stream === undefined) throw new VireoError('not-found', 'the stream is closed');
+  return stream;
+}
+
+/** What was remembered before goes only when the new still's tables are made. */
+async function refer(message: ReferenceRequest): Promise<void> {
+  const stream = streamOf(message);
+  const { session, state } = stream;
+  stream.reference = message.luma === null ? null : await session.createReference(state, message.luma);
 }
 
 /** T pictures after T pictures, each run with the state that the one before it left. */
-async function run(message: RunRequest): Promise<number> {
-  const stream = streams.get(message.stream);
-  if (stream === undefined) throw new VireoError('not-found', 'the stream is closed');
-  const { session, state } = stream;
+async function run(message: RunRequest): Promise<RunResult> {
+  const { session, state, reference } = streamOf(message);
   const { inputs, outputs, masks, strength } = message;
   if (message.reset) session.reset(state);
-  let runMs = 0;
+  const total: RunResult = { runMs: 0, found: null };
   for (let from = 0; from < inputs.length; ) {
     const to = from + session.variant.T;
-    const how = { strength, masks: masks.slice(from, to) };
-    runMs += await session.run(state, inputs.slice(from, to), outputs.slice(from, to), how);
+    const how = { strength, masks: masks.slice(from, to), reference };
+    const result = await session.run(state, inputs.slice(from, to), outputs.slice(from, to), how);
+    total.runMs += result.runMs;
+    total.found = result.found;
     from = to;
   }
-  return runMs;
+  return total;
 }
 
 function failure(thrown: unknown): WorkerFailure {
@@ -87,11 +108,19 @@ async function handle(message: ToWorker): Promise<void> {
     }
     case 'run': {
       const { request, inputs, outputs, masks } = message;
-      let runMs = 0;
+      let result: RunResult = { runMs: 0, found: null };
       const error = await attempt(async () => {
-        runMs = await run(message);
+        result = await run(message);
       });
-      reply({ type: 'ran', request, error, reply: { inputs, outputs, masks, runMs } }, buffersOf(message));
+      reply(
+        { type: 'ran', request, error, reply: { inputs, outputs, masks, ...result } },
+        buffersOf(message),
+      );
+      return;
+    }
+    case 'reference': {
+      const error = await attempt(() => refer(message));
+      reply({ type: 'referenced', request: message.request, error });
       return;
     }
     case 'close':

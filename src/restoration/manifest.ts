@@ -25,9 +25,39 @@ export const stateTensorSchema = z.strictObject({
   shape: z.array(dimension).min(1).max(5),
 });
 
+const onnxFile = z.string().regex(/^[\w.-]+\.onnx$/, 'must be a plain .onnx file name');
+
+/**
+ * How a variant looks details up in a sharp still of the sender: tables that are made once of each still enter its
+ * cache, and every block attends to them.
+ */
+export const referencesSchema = z.strictObject({
+  /** ONNX file that runs in place of the variant's own while there is a still: the same ports, and those below. */
+  file: onnxFile,
+  sha256,
+  /** ONNX file that makes the tables. */
+  tablesFile: onnxFile,
+  tablesSha256: sha256,
+  /** Its input, uint8 [1, 1, h*scale, w*scale]: the still's luma, limited range, in the size of the variant's output. */
+  still: tensorName,
+  /** What goes from the tables' graph (`output`) to the variant's (`input`). */
+  tables: z
+    .array(
+      z.strictObject({
+        output: tensorName,
+        input: tensorName,
+        dtype: z.enum(['float32', 'float16', 'uint8']),
+      }),
+    )
+    .min(1)
+    .max(16),
+  /** Output of the variant's graph, float32 [1]: share of the picture that was found in the still, 0 to 1. */
+  found: tensorName,
+});
+
 export const variantSchema = z.strictObject({
   /** ONNX file, relative to the package's folder; no directories. */
-  file: z.string().regex(/^[\w.-]+\.onnx$/, 'must be a plain .onnx file name'),
+  file: onnxFile,
   sha256,
   task: z.enum(['sr', 'deblur', 'inpaint']),
   /** Output height / input height. */
@@ -55,6 +85,8 @@ export const variantSchema = z.strictObject({
   /** uint8 [T, 2, h*scale/2, w*scale/2]. */
   chromaOut: tensorName,
   state: z.array(stateTensorSchema).max(16),
+  /** Left out: the variant takes no stills. */
+  references: referencesSchema.optional(),
 });
 
 export const evaluationRowSchema = z.strictObject({
@@ -85,4 +117,5 @@ export const manifestSchema = z.strictObject({
 
 export type Manifest = z.infer<typeof manifestSchema>;
 export type Variant = z.infer<typeof variantSchema>;
+export type References = z.infer<typeof referencesSchema>;
 export type StateTensor = z.infer<typeof stateTensorSchema>;

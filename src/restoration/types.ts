@@ -24,6 +24,8 @@ export interface DeviceOptions {
   packages: readonly ModelPackage[];
   /** Input sizes (luma width × height) to warm up for each variant. */
   warmUpSizes: readonly { scale: 1 | 2 | 4; width: number; height: number }[];
+  /** Loads what the variants need for stills, too, where they take any. False unless given. */
+  references?: boolean;
 }
 
 /** Most pictures in one block: what a caller may hand over, and be without, at a time. */
@@ -60,6 +62,8 @@ export interface RestoredBlock {
   pictures: I420Picture[];
   /** Time in `session.run()`, milliseconds, for the block. */
   runMs: number;
+  /** Share of the last picture that was found in the stream's still, 0 to 1; null without one. */
+  found: number | null;
 }
 
 export interface RestorationStream {
@@ -90,6 +94,14 @@ export interface RestorationStream {
   allocateInput(): ArrayBuffer;
   /** A buffer for the mask of one picture, from the pool or new; what it holds is left from before. */
   allocateMask(): ArrayBuffer;
+  /** Whether `setReference` may be called: the variant takes stills, and the device was told to load what it needs. */
+  readonly takesReferences: boolean;
+  /**
+   * A sharp still of the same scene, for the blocks that are handed over from now on: outputWidth * outputHeight bytes
+   * of limited-range luma, transferred to the Worker. Null: none any more. One at a time: a new one takes the place of the
+   * one before; a `reset` leaves it. Rejects with `unsupported` or `bad-request`; then the one before stays.
+   */
+  setReference(luma: ArrayBuffer | null): Promise<void>;
   /** The next block starts from an all-zero state (resolution change, seek, decoder reset). */
   reset(): void;
   /** Idempotent. */

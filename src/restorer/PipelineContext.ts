@@ -20,6 +20,8 @@ export interface PipelineContext {
   onReport: (report: TrackReport) => void;
   /** The first restored frame was sent. */
   onStarted: (trackId: string) => void;
+  /** A still of the track was not taken. */
+  onReferenceRefused: (trackId: string, referenceId: string, reason: string) => void;
   /** The track wants more or less of the device than before: plan again now. */
   onDemandChanged: () => void;
 }

@@ -4,6 +4,7 @@ import type { InferenceDevice, RestorationStream } from '../restoration/types.js
 import type { CostModel } from './CostModel.js';
 import type { DeviceGate, GateWaiter } from './DeviceGate.js';
 import { discard, type TrackedPicture } from './frames.js';
+import type { TrackReference } from './TrackReference.js';
 
 /** What the next blocks are restored with. */
 export interface RestoreTarget {
@@ -17,6 +18,7 @@ export interface RestoreStageOptions {
   device: Pick<InferenceDevice, 'openStream'>;
   gate: DeviceGate;
   costs: CostModel;
+  reference: TrackReference;
   logger: Logger;
   /** Takes ownership of the restored picture. */
   onRestored: (restored: TrackedPicture) => void;
@@ -135,11 +137,13 @@ export class RestoreStage implements GateWaiter {
   }
 
   async #restore(target: RestoreTarget, block: TrackedPicture[]): Promise<void> {
-    const { onRestored, onFailed, costs } = this.#options;
+    const { onRestored, onFailed, costs, reference } = this.#options;
     try {
       const stream = await this.#streamFor(target);
       stream.priority = this.priority;
-      const { pictures, runMs } = await stream.restore(block.map(({ picture }) => picture));
+      reference.applyTo(stream);
+      const { pictures, runMs, found } = await stream.restore(block.map(({ picture }) => picture));
+      reference.restored(stream, found);
       const perPictureMs = runMs / block.length;
       costs.record(target.packageName, perPictureMs);
       const recycle = (buffer: ArrayBuffer): void => stream.recycle(buffer);

@@ -62,6 +62,8 @@ export class RestorerHost {
       createDecoder: createVideoDecoder,
       createEncoder: createVideoEncoder,
       onReport: (report) => options.send({ type: 'report', report }),
+      onReferenceRefused: (trackId, referenceId, reason) =>
+        options.send({ type: 'referenceRefused', trackId, referenceId, reason }),
       onStarted: (trackId) => options.send({ type: 'trackStarted', trackId }),
       onDemandChanged: () => this.#scheduler.plan(performance.now()),
     };
@@ -83,7 +85,7 @@ export class RestorerHost {
     );
     const packages = forCalls(ladder.packages, sameSize);
     const device = await createInferenceDevice(
-      { provider, threads, packages, warmUpSizes: WARM_UP_SIZES },
+      { provider, threads, packages, warmUpSizes: WARM_UP_SIZES, references: true },
       ladder.choice,
     );
     const host = new RestorerHost(
@@ -130,6 +132,9 @@ export class RestorerHost {
       }
       case 'setMaxBitrate':
         this.#tracks.get(message.trackId)?.setMaxBitrate(message.bitrateBps);
+        return;
+      case 'setReference':
+        this.#tracks.get(message.trackId)?.setReference(message.still);
         return;
       case 'requestKeyFrame':
         this.#tracks.get(message.trackId)?.requestKeyFrame();

@@ -8,6 +8,7 @@ import { RestartPolicy } from './RestartPolicy.js';
 import { RestorerChild } from './RestorerChild.js';
 import { blankReport, downReport } from './reports.js';
 import type {
+  ReferenceStill,
   RestoredTrack,
   Restorer,
   RestorerEvents,
@@ -172,6 +173,10 @@ export class RestorerSupervisor extends EventEmitter<RestorerEvents> implements 
     if (this.#tracks.has(trackId)) this.#child?.send({ type: 'setMaxBitrate', trackId, bitrateBps });
   }
 
+  setReference(trackId: string, still: ReferenceStill | null): void {
+    if (this.#tracks.has(trackId)) this.#child?.send({ type: 'setReference', trackId, still });
+  }
+
   requestKeyFrame(trackId: string): void {
     if (this.#tracks.has(trackId)) this.#child?.send({ type: 'requestKeyFrame', trackId });
   }
@@ -248,6 +253,11 @@ export class RestorerSupervisor extends EventEmitter<RestorerEvents> implements 
       case 'trackStarted':
         if (this.#tracks.has(message.trackId)) this.emit('trackStarted', message.trackId);
         return;
+      case 'referenceRefused': {
+        const { trackId, referenceId, reason } = message;
+        if (this.#tracks.has(trackId)) this.emit('referenceRefused', trackId, referenceId, reason);
+        return;
+      }
       case 'trackLost':
         if (this.#tracks.delete(message.trackId)) this.emit('trackLost', message.trackId, message.reason);
     }

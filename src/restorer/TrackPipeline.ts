@@ -3,6 +3,7 @@ import { isRtcp, parseRtcp } from '../media/Rtcp.js';
 import { RtpVideoReceiver, type SenderClock } from '../media/RtpVideoReceiver.js';
 import { RtpVideoSender } from '../media/RtpVideoSender.js';
 import type { DecodedPicture, EncodedFrame, EncodedPicture } from '../media/types.js';
+import { decodeStill } from '../restoration/stills.js';
 import { BitrateController } from './BitrateController.js';
 import { DeadlineTimer } from './DeadlineTimer.js';
 import { DecodeStage } from './DecodeStage.js';
@@ -15,8 +16,9 @@ import { blankReport } from './reports.js';
 import type { ScheduledTrack, TrackLoad } from './Scheduler.js';
 import { TrackCondition } from './TrackCondition.js';
 import { TrackMeters } from './TrackMeters.js';
+import { TrackReference } from './TrackReference.js';
 import { TrackSocket } from './TrackSocket.js';
-import type { NotRestoredReason, RestorationLevel, RestoreTrackOptions } from './types.js';
+import type { NotRestoredReason, ReferenceStill, RestorationLevel, RestoreTrackOptions } from './types.js';
 
 /** A gap after which what the model remembers is another scene. */
 const STATE_GAP_90K = 90_000;
@@ -39,6 +41,7 @@ export class TrackPipeline implements ScheduledTrack {
   readonly #receiver: RtpVideoReceiver;
   readonly #sender: RtpVideoSender;
   readonly #decode: DecodeStage;
+  readonly #reference: TrackReference;
   readonly #restore: RestoreStage;
   readonly #encode: EncodeStage;
   readonly #bitrate: BitrateController;
@@ -107,7 +110,15 @@ export class TrackPipeline implements ScheduledTrack {
       needsKeyFrame: () => queueMicrotask(() => this.#requestInputKeyFrame()),
       onUnsupported: () => this.#giveUp(),
     });
+    this.#reference = new TrackReference({
+      decode: decodeStill,
+      onRefused: (referenceId, reason) => {
+        logger.info({ referenceId, reason }, 'still refused');
+        context.onReferenceRefused(trackId, referenceId, reason);
+      },
+    });
     this.#restore = new RestoreStage({
+      reference: this.#reference,
       device: context.device,
       gate: context.gate,
       costs: context.costs,
@@ -166,6 +177,10 @@ export class TrackPipeline implements ScheduledTrack {
   setMaxBitrate(bitrateBps: number): void {
     this.#bitrate.setMax(bitrateBps);
     this.#updateBitrate(performance.now());
+  }
+
+  setReference(still: ReferenceStill | null): void {
+    if (!this.#closing) this.#reference.set(still);
   }
 
   requestKeyFrame(): void {
@@ -243,6 +258,7 @@ export class TrackPipeline implements ScheduledTrack {
   async #close(): Promise<void> {
     this.#timer.close();
     this.#receiver.close();
+    this.#reference.close();
     await Promise.allSettled([this.#decode.close(), this.#restore.close()]);
     await this.#encode
       .close()
@@ -422,6 +438,7 @@ export class TrackPipeline implements ScheduledTrack {
       plisSent,
       framesDropped: meters.framesDropped,
       jitterMs,
+      reference: restored ? this.#reference.report(nowMs) : null,
     });
   }
 

@@ -5,7 +5,13 @@
  */
 import { z } from 'zod';
 import { VireoError, type VireoErrorCode } from '../errors.js';
-import type { RestorerOptions, RestoreTrackOptions, RtpVideoStream, TrackReport } from './types.js';
+import type {
+  ReferenceStill,
+  RestorerOptions,
+  RestoreTrackOptions,
+  RtpVideoStream,
+  TrackReport,
+} from './types.js';
 
 const port = z.number().int().min(1).max(65_535);
 const payloadType = z.number().int().min(0).max(127);
@@ -95,6 +101,22 @@ const reportSchema: z.ZodType<TrackReport> = z.strictObject({
   plisSent: count,
   framesDropped: count,
   jitterMs: z.number().min(0),
+  reference: z
+    .strictObject({
+      id: z.string(),
+      ageMs: milliseconds,
+      found: z.number().min(0).max(1).nullable(),
+    })
+    .nullable(),
+});
+
+/** Whoever sends stills limits them by configuration; this only keeps the channel sane. */
+const MAX_STILL_BYTES = 16 << 20;
+
+const stillSchema: z.ZodType<ReferenceStill> = z.strictObject({
+  id: z.string().min(1),
+  mimeType: z.enum(['image/webp', 'image/avif']),
+  bytes: z.instanceof(Uint8Array).refine(({ length }) => length > 0 && length <= MAX_STILL_BYTES),
 });
 
 /** Relay to child. `start` comes first and once; SIGTERM ends the child. */
@@ -106,6 +128,7 @@ export const toChildSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('setPriority'), trackId, priority: z.number() }),
   z.strictObject({ type: z.literal('setMaxBitrate'), trackId, bitrateBps }),
   z.strictObject({ type: z.literal('requestKeyFrame'), trackId }),
+  z.strictObject({ type: z.literal('setReference'), trackId, still: stillSchema.nullable() }),
   /** Report every track now: the relay thought the child was gone. */
   z.strictObject({ type: z.literal('reportNow') }),
 ]);
@@ -140,6 +163,12 @@ export const fromChildSchema = z.discriminatedUnion('type', [
   }),
   z.strictObject({ type: z.literal('report'), report: reportSchema }),
   z.strictObject({ type: z.literal('trackStarted'), trackId }),
+  z.strictObject({
+    type: z.literal('referenceRefused'),
+    trackId,
+    referenceId: z.string(),
+    reason: z.string(),
+  }),
   z.strictObject({ type: z.literal('trackLost'), trackId, reason: reasonSchema }),
 ]);
 

@@ -24,6 +24,7 @@ export function blankReport(options: RestoreTrackOptions, reason: NotRestoredRea
     plisSent: 0,
     framesDropped: 0,
     jitterMs: 0,
+    reference: null,
   };
 }
 
@@ -34,6 +35,7 @@ export function downReport(last: TrackReport): TrackReport {
     level: 'original',
     reason: 'restorer-down',
     stages: null,
+    reference: null,
     outputFps: 0,
     outputBitrateBps: 0,
   };

@@ -77,6 +77,25 @@ export interface TrackReport {
   plisSent: number;
   framesDropped: number;
   jitterMs: number;
+  /** Null: none has come, or the model that runs takes none. */
+  reference: ReferenceReport | null;
+}
+
+/** A sharp still of the sender, coded as it came. */
+export interface ReferenceStill {
+  /** Names it in reports; unique among the track's stills. */
+  id: string;
+  mimeType: 'image/webp' | 'image/avif';
+  bytes: Uint8Array;
+}
+
+/** What restoration makes of the still it has. */
+export interface ReferenceReport {
+  id: string;
+  /** Since it took effect, milliseconds. */
+  ageMs: number;
+  /** Share of the last pictures that was found in it, 0 to 1; null before the first. */
+  found: number | null;
 }
 
 export interface RestoredTrack {
@@ -93,6 +112,8 @@ export interface RestorerEvents {
   report: [report: TrackReport];
   /** The first restored frame of a track was sent: subscribers may be offered it. */
   trackStarted: [trackId: string];
+  /** A still was not taken, and why; what was used before it still is. */
+  referenceRefused: [trackId: string, referenceId: string, reason: string];
   /** The track is gone and will not come back by itself (crash of the child, refused stream). */
   trackLost: [trackId: string, reason: NotRestoredReason];
 }
@@ -120,6 +141,8 @@ export interface Restorer extends EventEmitter<RestorerEvents> {
   setMaxBitrate(trackId: string, bitrateBps: number): void;
   /** Asks for a key frame on the output without waiting for an RTCP PLI. */
   requestKeyFrame(trackId: string): void;
+  /** The sender's newest still, or null to forget it. Takes effect with the next block once it is decoded. */
+  setReference(trackId: string, still: ReferenceStill | null): void;
   /** SIGTERM, a grace period, then SIGKILL; resolves when the process is gone. */
   close(): Promise<void>;
 }

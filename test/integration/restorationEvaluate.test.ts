@@ -28,6 +28,7 @@ const flags: EvaluateFlags = {
   loss: 0,
   inpaint: 0,
   references: 'off',
+  stillEvery: 30,
   against: ['bilinear', 'bicubic', 'lanczos'],
   seconds: 0.4,
   pictureAt: 0,

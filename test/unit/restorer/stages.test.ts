@@ -16,6 +16,7 @@ import { DeviceGate } from '../../../src/restorer/DeviceGate.js';
 import { EncodeStage, type EncodeStageOptions } from '../../../src/restorer/EncodeStage.js';
 import type { FrameTimes, TrackedPicture } from '../../../src/restorer/frames.js';
 import { RestoreStage, type RestoreTarget } from '../../../src/restorer/RestoreStage.js';
+import { TrackReference } from '../../../src/restorer/TrackReference.js';
 
 const logger = pino({ level: 'silent' });
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
@@ -177,6 +178,7 @@ class FakeStream implements RestorationStream {
   readonly outputHeight = 8;
   priority = 0;
   strength = 1;
+  readonly takesReferences = false;
   closed = false;
   recycled = 0;
   blocks: number[][] = [];
@@ -186,7 +188,7 @@ class FakeStream implements RestorationStream {
     return await this.gate.wait();
   }
   async finish(rtpTimestamp90k: number): Promise<void> {
-    await this.gate.next({ pictures: [pictureOf(16, 8, rtpTimestamp90k)], runMs: 7 });
+    await this.gate.next({ pictures: [pictureOf(16, 8, rtpTimestamp90k)], runMs: 7, found: null });
   }
   recycle(): void {
     this.recycled += 1;
@@ -197,6 +199,7 @@ class FakeStream implements RestorationStream {
   allocateMask(): ArrayBuffer {
     return new ArrayBuffer(8);
   }
+  async setReference(): Promise<void> {}
   reset(): void {}
   close(): void {
     this.closed = true;
@@ -227,6 +230,7 @@ describe('restore stage', () => {
       device: { openStream },
       gate,
       costs: new CostModel(),
+      reference: new TrackReference({ decode: vi.fn(), onRefused: vi.fn() }),
       logger,
       onRestored: vi.fn((tracked: TrackedPicture) => {
         restored.push(tracked.times.rtpTimestamp90k);
