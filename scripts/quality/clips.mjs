@@ -9,6 +9,7 @@ import { basename, extname, join } from 'node:path';
  * @property {string} file its name in rows
  * @property {string} title
  * @property {string} [shows]
+ * @property {'still' | 'moving'} [camera]
  * @property {string} [from]
  * @property {string} [licence]
  * @property {{ x: number, y: number }} [crop] corner of the cut-out at 1280x720; none: no picture is published
@@ -19,6 +20,7 @@ const KNOWN = [
   {
     file: 'misc-FourPeople_1280x720_60.mp4',
     title: 'FourPeople',
+    camera: 'still',
     shows: 'four people at a table (JCT-VC class E, an H.264 copy of 1.3 Mbit/s)',
     from: 'yue82/dyloopman',
     licence: 'standard test sequence',
@@ -27,6 +29,7 @@ const KNOWN = [
   {
     file: 'flutter-bee.mp4',
     title: 'bee',
+    camera: 'moving',
     shows: 'an insect on a flower',
     from: 'flutter/assets-for-api-docs',
     licence: 'BSD-3-Clause',
@@ -35,6 +38,7 @@ const KNOWN = [
   {
     file: 'sam2-04_coffee.mp4',
     title: 'coffee',
+    camera: 'still',
     shows: 'hands pouring coffee',
     from: 'facebookresearch/sam2',
     licence: 'Apache-2.0',
@@ -43,6 +47,7 @@ const KNOWN = [
   {
     file: 'mps-gesture.mp4',
     title: 'gesture',
+    camera: 'still',
     shows: 'a woman and her hand, low key',
     from: 'google-ai-edge/mediapipe-samples',
     licence: 'Apache-2.0',
@@ -51,6 +56,7 @@ const KNOWN = [
   {
     file: 'latentsync-demo2.mp4',
     title: 'kitchen',
+    camera: 'still',
     shows: 'a man in a kitchen, portrait',
     from: 'bytedance/LatentSync',
     licence: 'Apache-2.0',
@@ -58,6 +64,7 @@ const KNOWN = [
   {
     file: 'lp-s13.mp4',
     title: 'full body',
+    camera: 'still',
     shows: 'a woman, whole, portrait',
     from: 'KwaiVGI/LivePortrait',
     licence: 'MIT (repository)',

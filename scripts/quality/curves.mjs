@@ -19,18 +19,23 @@ const PLAIN = 'bicubic';
 export async function drawCurves(clips, measured, images) {
   const curves = [];
   for (const clip of clips) {
-    const rows = measured.calls.filter((row) => row.clip === clip.file);
+    const of = (/** @type {import('./runs.mjs').Row[] | null} */ rows) =>
+      (rows ?? []).filter((row) => row.clip === clip.file);
+    const rows = of(measured.calls);
     const file = `curve-${clip.title}.svg`.toLowerCase().replaceAll(' ', '-');
     const judged = rows[0]?.method ?? '';
-    await writeFile(join(images, file), draw(clip.title, rows, judged));
+    await writeFile(join(images, file), draw(clip.title, rows, judged, of(measured.stills)));
     curves.push({ title: clip.title, file });
   }
   return curves;
 }
 
-/** @param {string} title @param {import('./runs.mjs').Row[]} rows @param {string} judged */
-function draw(title, rows, judged) {
-  const shown = rows.filter((row) => row.method === PLAIN || row.method === judged);
+/**
+ * @param {string} title @param {import('./runs.mjs').Row[]} rows @param {string} judged
+ * @param {import('./runs.mjs').Row[]} stills rows with sharp stills
+ */
+function draw(title, rows, judged, stills) {
+  const shown = [...rows.filter((row) => row.method === PLAIN || row.method === judged), ...stills];
   const rates = shown.map((row) => row.actualBitrate);
   const qualities = shown.map((row) => row.psnrY);
   const logs = [Math.log(Math.min(...rates)) - 0.1, Math.log(Math.max(...rates)) + 0.1];
@@ -50,8 +55,9 @@ function draw(title, rows, judged) {
     `<text x="${PLOT.left}" y="16" font-size="13" font-weight="bold" fill="#222">${title}</text>`,
     ...grid(logs, dB, across, down),
   ];
-  for (const method of [PLAIN, judged]) {
-    const restored = method === judged;
+  const sharp = stills[0]?.method;
+  for (const method of [PLAIN, judged, ...(sharp === undefined ? [] : [sharp])]) {
+    const restored = method !== PLAIN;
     const points = shown.filter((row) => row.method === method);
     parts.push(hullPath(points, logs[1] ?? 0, across, down, restored));
     for (const height of new Set(points.map((row) => row.uplinkHeight))) {
@@ -60,7 +66,8 @@ function draw(title, rows, judged) {
         .sort((a, b) => a.actualBitrate - b.actualBitrate);
       const at = own.map((row) => `${across(row.actualBitrate).toFixed(1)},${down(row.psnrY).toFixed(1)}`);
       const colour = COLOURS.get(height) ?? '#444';
-      const dash = restored ? '' : ' stroke-dasharray="4 3"';
+      const pattern = method === sharp ? '1 3' : '4 3';
+      const dash = method === judged ? '' : ` stroke-dasharray="${pattern}"`;
       parts.push(
         `<polyline points="${at.join(' ')}" fill="none" stroke="${colour}" stroke-width="1.5"${dash}/>`,
       );

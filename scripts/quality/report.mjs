@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { BROWSER, bestAgainstBest, byMethod, clipByClip, inShort, PLAIN, sameSize } from './comparisons.mjs';
 import { MEASURED_BEFORE, PUBLISHED } from './published.mjs';
+import { sharpStills } from './stills.mjs';
 import { table } from './tables.mjs';
 
 const models = fileURLToPath(new URL('../../models/', import.meta.url));
@@ -40,6 +41,7 @@ sends them: VP8 in real time at a constant bitrate, scaled down from 720 lines. 
     inShort(report),
     pictures(report),
     bestAgainstBest(report),
+    sharpStills(report),
     curves(report),
     byMethod(report),
     clipByClip(report),
@@ -55,7 +57,12 @@ sends them: VP8 in real time at a constant bitrate, scaled down from 720 lines. 
 function pictures({ strips }) {
   if (strips.length === 0) return '';
   /** @type {Record<string, string>} */
-  const names = { bilinear: 'decoded and enlarged bilinearly', bicubic: 'bicubically', vireo: 'restored' };
+  const names = {
+    bilinear: 'decoded and enlarged bilinearly',
+    bicubic: 'bicubically',
+    vireo: 'restored',
+    sharp: 'restored with a still',
+  };
   const lines = strips.map(({ title, under, file, methods }) => {
     const from = under.includes('restored')
       ? ''
@@ -74,7 +81,7 @@ function curves({ curves }) {
   const lines = curves.map(
     ({ title, file }) => `![Rate-distortion curves of ${title}](images/quality/${file})`,
   );
-  return `## Curves\n\nBroken lines: sent plainly and enlarged with ${PLAIN}. Bands: the best of all heights.\n\n${lines.join('\n')}`;
+  return `## Curves\n\nBroken lines: sent plainly and enlarged with ${PLAIN}. Dotted lines: restored with a sharp still, whose bits are counted. Bands: the best of all heights.\n\n${lines.join('\n')}`;
 }
 
 /**

@@ -24,6 +24,8 @@ const CALLS = [
   { id: '360-low', heights: [360], rates: [120] },
   { id: '360-720', heights: [360, 720], rates: [250, 500] },
 ];
+/** As in a call whose scene stays: seconds that one still serves. */
+export const STILL_EVERY_S = 30;
 export const BLUR = 2;
 export const LOST_PERCENT = 50;
 const SAME_SIZE = [
@@ -40,6 +42,7 @@ const SMALL_ONLY = 100_000;
  * @typedef {{ model: Package, tiers: Package[], baselines: Package[] }} Packages
  * @typedef {object} Measured
  * @property {Row[]} calls rows of all clips, the judged model under its own name
+ * @property {Row[] | null} stills the judged model with a sharp still, under its name with that; null: it takes none
  * @property {Row[] | null} deblur null: the package has no such variant
  * @property {Row[] | null} inpaint
  * @property {Map<string, string>} pictures folder of PNGs by clip and experiment
@@ -71,7 +74,7 @@ export async function loadPackages(name, folders, baselines) {
 export async function evaluateAll({ clips, seconds, packages, threads, say }) {
   const { model, tiers, baselines } = packages;
   /** @type {Measured} */
-  const measured = { calls: [], deblur: null, inpaint: null, pictures: new Map() };
+  const measured = { calls: [], stills: null, deblur: null, inpaint: null, pictures: new Map() };
   const common = ['--seconds', `${seconds}`, '--threads', `${threads}`, '--provider', 'cpu'];
   for (const clip of clips) {
     const run = async (
@@ -116,6 +119,20 @@ export async function evaluateAll({ clips, seconds, packages, threads, say }) {
           measured.calls.push(...(await run(`${id}-${height}`, first, rest, [], single)));
       }
     }
+    for (const { id, heights, rates } of CALLS) {
+      const sharpened = heights.filter((height) => takesStills(model, 720 / height));
+      if (sharpened.length === 0) continue;
+      const args = [
+        '--uplink-height',
+        sharpened.join(','),
+        '--bitrate',
+        rates.map((rate) => `${rate}k`).join(','),
+      ];
+      args.push('--references', 'on', '--still-every', `${STILL_EVERY_S}`);
+      const rows = await run(`${id}-stills`, model, [], [], args);
+      const named = rows.map((row) => ({ ...row, method: `${model.name} with a still` }));
+      measured.stills = [...(measured.stills ?? []), ...named];
+    }
     for (const { id, task, args } of SAME_SIZE) {
       const has = (/** @type {Package} */ one) => {
         return one.manifest.variants.some(
@@ -137,6 +154,11 @@ export async function evaluateAll({ clips, seconds, packages, threads, say }) {
   return measured;
 }
 
+/** @param {Package} one @param {number} scale */
+function takesStills({ manifest }, scale) {
+  return manifest.variants.some((variant) => variant.scale === scale && variant.references !== undefined);
+}
+
 /** @param {Package} one */
 function scalesOf({ manifest }) {
   return new Set(manifest.variants.map((variant) => /** @type {number} */ (variant.scale)));
@@ -150,7 +172,11 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
   const folders = [...new Set([judged, ...against].flatMap((one) => one.folders))];
   const methods = [...plain, ...against.map((one) => one.name)];
   const { size, mtimeMs } = await stat(clip.path);
-  const checksums = [judged, ...against].map(({ manifest }) => manifest.variants.map(({ sha256 }) => sha256));
+  const checksums = [judged, ...against].map(({ manifest }) =>
+    manifest.variants.map(({ sha256, references }) =>
+      args.includes('--references') ? [sha256, references] : sha256,
+    ),
+  );
   const graph = createHash('sha256')
     .update(await readFile(new URL('../../models/metrics/warp-error.onnx', import.meta.url)))
     .digest('hex');

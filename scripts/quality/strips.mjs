@@ -6,16 +6,14 @@ import { FrameFilter, PairFilter } from '../../dist/restoration/filters.js';
 import { VideoFileReader } from '../../dist/restoration/VideoFileReader.js';
 
 const SIDE = 200;
+/** The restored picture of the experiment with stills. */
+const SHARP = 'sharp';
 /** Experiment, file label of `vireo evaluate --pictures`, methods after the reference, what stands under it. */
+const SMALL = ['bilinear', 'bicubic', 'vireo', SHARP];
 const SHOWN = [
-  { id: '180', label: '180p-60k', methods: ['bilinear', 'bicubic', 'vireo'], under: '180p at 60 kbit/s' },
-  { id: '180', label: '180p-120k', methods: ['bilinear', 'bicubic', 'vireo'], under: '180p at 120 kbit/s' },
-  {
-    id: '360-720',
-    label: '360p-250k',
-    methods: ['bilinear', 'bicubic', 'vireo'],
-    under: '360p at 250 kbit/s',
-  },
+  { id: '180', label: '180p-60k', methods: SMALL, under: '180p at 60 kbit/s' },
+  { id: '180', label: '180p-120k', methods: SMALL, under: '180p at 120 kbit/s' },
+  { id: '360-720', label: '360p-250k', methods: SMALL, under: '360p at 250 kbit/s' },
   {
     id: '360-720',
     label: '720p-250k',
@@ -45,11 +43,17 @@ export async function makeStrips(clips, measured, images) {
       if (folder === undefined) continue;
       const stem = basename(clip.file, extname(clip.file));
       const file = `${clip.title}-${id === 'deblur' || id === 'inpaint' ? id : label}.webp`.toLowerCase();
-      const paths = ['reference', ...methods].map((method) => join(folder, `${stem}-${label}-${method}.png`));
+      const withStill = measured.pictures.get(`${clip.file} ${id}-stills`);
+      const shown = methods.filter((method) => method !== SHARP || withStill !== undefined);
+      const paths = ['reference', ...shown].map((method) =>
+        method === SHARP && withStill !== undefined
+          ? join(withStill, `${stem}-${label}-vireo.png`)
+          : join(folder, `${stem}-${label}-${method}.png`),
+      );
       // A height that the model does not restore has no restored picture.
       if (!paths.every((path) => existsSync(path))) continue;
       await strip(paths, clip.crop, join(images, file));
-      strips.push({ title: clip.title, under, file, methods });
+      strips.push({ title: clip.title, under, file, methods: shown });
     }
   }
   return strips;
