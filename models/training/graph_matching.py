@@ -4,6 +4,8 @@ Tables of the three levels are float32 [places, n], the cells with a margin of m
 each side and each with those that a step leads to, so that they are one row (finest level: 5, else 9); values are
 uint8 [places + 1, CELL^2] with zero at 128, the last row all zeros: what is found where nothing is.
 """
+import math
+
 import numpy as np
 from onnx import TensorProto
 
@@ -161,7 +163,9 @@ class Matching:
         nothing = g.add("Sub", g.add("Cast", g.add("Gather", g.add("Shape", values), g.const(np.int64(0))), to=I32), self.number(1))
         index = g.add("Where", g.add("Less", unlike, g.const(np.float32(matching.ALIEN))), index, nothing)
         found = g.add("Gather", values, g.add("Squeeze", index, g.ints(1)))
-        trust = g.add("Exp", g.add("Mul", unlike, g.const(np.float32(-1 / matching.TRUST))))
+        more = g.add("Log", g.add("Add", g.add("Mul", unlike, g.const(np.float32(1 / matching.NOISE))), g.const(np.float32(1))))
+        trust = g.add("Sub", g.const(np.float32(1)), g.add("Mul", more, g.const(np.float32(1 / math.log1p(matching.ALIEN / matching.NOISE)))))
+        trust = g.add("Max", trust, g.const(np.float32(0)))
         g.add("Reshape", g.add("ReduceMean", trust, axes=[0, 1, 2, 3], keepdims=0), g.ints(1), out="found_out")
         trust = g.add("QuantizeLinear", trust, g.const(np.float32(1 / matching.SURE)), g.const(np.uint8(128)))
         trust = g.add("Reshape", trust, g.shape(1, *self.size(cells), 1))

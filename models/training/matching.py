@@ -6,6 +6,8 @@ neighbours at each finer level, and standing still at all of them; what is compa
 are alike everywhere. The finest level moves blocks of 2x2 cells: a decision a cell costs four times as much and finds the
 same. Nothing here is trained: how far a find is to be trusted the network decides, from how unlike it is.
 """
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -16,8 +18,8 @@ REACH = 4  # places each way at the coarsest level: 64 pixels at 720 lines
 NEAR = 0.02  # per squared place: of equals, the nearest
 AROUND = (8, 5, 5)  # size of the compared neighbourhoods, finest first; even for blocks
 MARGIN = 20  # cells, a multiple of 2^(LEVELS - 1), that a find may lie outside of a crop
-TRUST = 40.0  # squared code values at which a find counts e times less
-ALIEN = 200.0  # and from which on it is none at all
+NOISE = 8.0  # squared code values; from here on trust falls with their logarithm: thin uplinks leave a hundred times as much
+ALIEN = 800.0  # and from which on a find is none at all
 SURE = 100  # trust in equals
 
 
@@ -95,7 +97,12 @@ def padded_tables(still, scale):
     return tuple(F.pad(v, (MARGIN,) * 4, mode="replicate") for v in tables(still, scale))
 
 
+def trust(unlike):
+    """1 for equals, 0 from ALIEN on."""
+    return (1 - torch.log1p(unlike / NOISE) / math.log1p(ALIEN / NOISE)).clamp(min=0)
+
+
 def told(cells, keys, values):
     """What the network is told [B,C + 1,h,w] in whole numbers: what was found, zeros where nothing was, and trust in it, 0..SURE."""
     found, unlike = match(cells, keys, values)
-    return torch.cat([found * (unlike < ALIEN), (SURE * torch.exp(unlike / -TRUST)).round()], 1)
+    return torch.cat([found * (unlike < ALIEN), (SURE * trust(unlike)).round()], 1)

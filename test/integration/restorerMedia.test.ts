@@ -1,11 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Frame } from 'node-av';
+import { AV_PIX_FMT_YUV420P } from 'node-av/constants';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { encodeStill } from '../../src/evaluation/still.js';
 import type { RtcpMessage } from '../../src/media/Rtcp.js';
 import { createRestorer } from '../../src/restorer/RestorerSupervisor.js';
-import type { Restorer, RestorerOptions, TrackReport } from '../../src/restorer/types.js';
+import type { ReferenceStill, Restorer, RestorerOptions, TrackReport } from '../../src/restorer/types.js';
 import { naturalClip } from '../support/naturalClip.js';
 import { writeTinyPackage } from '../support/tinyModel.js';
 import { bilinearLuma, type Clip, psnr, readY4m, shrink } from '../unit/restorer/support/clip.js';
@@ -26,6 +29,24 @@ const options: RestorerOptions = {
   loadShedding: false,
   logLevel: 'silent',
 };
+
+/** Of the first picture. */
+async function stillOf({ frames: [first], width, height }: Clip): Promise<Buffer> {
+  if (first === undefined) throw new Error('the clip is empty');
+  const frame = Frame.fromVideoBuffer(Buffer.from(first), {
+    width,
+    height,
+    format: AV_PIX_FMT_YUV420P,
+    pts: 0n,
+    timeBase: { num: 1, den: 1 },
+    sampleAspectRatio: { num: 1, den: 1 },
+  });
+  try {
+    return await encodeStill(frame);
+  } finally {
+    frame.free();
+  }
+}
 
 const WAIT = { timeout: 40_000, interval: 100 };
 
@@ -103,6 +124,36 @@ describe('a restored track, with real codecs, models and UDP', () => {
     expect(report?.model).toBe('swift');
     const { stages } = report ?? {};
     expect(stages?.total.p50Ms).toBeGreaterThan(stages?.restore.p50Ms ?? 0);
+  });
+
+  it('takes a sharp still from the next block on, refuses a bad one and keeps the good one', async () => {
+    const refused: string[][] = [];
+    restorer.on('referenceRefused', (...what) => refused.push(what));
+    const still = (id: string, bytes: Uint8Array): ReferenceStill => ({ id, mimeType: 'image/webp', bytes });
+    const feeder = await start('still');
+    // A call's scene: it hardly moves.
+    feeder.play({ ...small, frames: small.frames.slice(0, 1) });
+    await restoredFrames(feeder, 10);
+    const gain = () => {
+      const truth = new Uint8Array(full.frames[0] ?? new ArrayBuffer(0), 0, 1280 * 720);
+      const shown = feeder.restored.at(-1);
+      return shown === undefined ? 0 : psnr(new Uint8Array(shown.buffer, 0, 1280 * 720), truth);
+    };
+    const before = gain();
+    expect(last('still')?.reference).toBeNull();
+    restorer.setReference('still', still('first', await stillOf(full)));
+    await expect.poll(() => last('still')?.reference?.id, WAIT).toBe('first');
+    await expect.poll(() => last('still')?.reference?.found, WAIT).toBeGreaterThan(0.3);
+    await expect.poll(gain, WAIT).toBeGreaterThan(before + 0.5);
+    const sharp = gain();
+
+    restorer.setReference('still', still('bad', Buffer.from('RIFF\x10\0\0\0WEBPVP8 not one')));
+    await expect.poll(() => refused, WAIT).toHaveLength(1);
+    expect(refused[0]).toEqual(['still', 'bad', expect.stringMatching(/the still/)]);
+    expect(last('still')?.reference?.id).toBe('first');
+    restorer.setReference('still', null);
+    await expect.poll(() => last('still')?.reference, WAIT).toBeNull();
+    await expect.poll(gain, WAIT).toBeLessThan(sharp - 0.3);
   });
 
   it('keeps lips in step: its sender reports tell the same time as the original’s', async () => {
