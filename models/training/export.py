@@ -32,6 +32,9 @@ FILES = {  # file: (task, scale, lost pixels are filled first)
 }
 
 
+STILLS = 4  # at a time; each takes its share of the search, and of memory
+
+
 def rounds(name):
     """`clear` is for GPUs, which gain nothing from integers here."""
     return name != "clear"
@@ -64,7 +67,7 @@ def variant(net, name):
         files[with_stills], stills_checksum = serialised(graph.integers(net, scale, fill, stills=True))
         files[tables], tables_checksum = serialised(graph.tables(scale))
         references = {"references": {
-            "file": with_stills, "sha256": stills_checksum, "tablesFile": tables, "tablesSha256": tables_checksum, "still": "still",
+            "file": with_stills, "sha256": stills_checksum, "tablesFile": tables, "tablesSha256": tables_checksum, "still": "still", "max": STILLS,
             "tables": [{"output": f"{key}_out", "input": f"{key}_in", "dtype": "uint8" if key == "values" else "float32"}
                        for key, _ in graph.TABLES],
             "found": "found_out"}}

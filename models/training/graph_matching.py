@@ -1,4 +1,4 @@
-"""matching.py as ONNX nodes: the tables of a still, made once, and the look-up of every frame.
+"""matching.py as ONNX nodes: the tables of a still, made once, and the look-up of every frame. Those of several stills are one below the other.
 
 Tables of the three levels are float32 [places, n], the cells with a margin of matching.MARGIN (halved from level to level) on
 each side and each with those that a step leads to, so that they are one row (finest level: 5, else 9); values are
@@ -82,41 +82,40 @@ class Matching:
         d = self.g.add("Sub", candidates, cells)
         return self.smooth(self.g.add("Mul", d, d), matching.AROUND[level])
 
-    def places(self, cells, margin):
-        """(index of each cell's own place in its table [1,1,h,w], width of the table), int32."""
-        g, zero, one, m = self.g, self.number(0), self.number(1), self.number(margin)
+    def places(self, cells, level):
+        """(index of each cell's own place in the table of the first still [1,1,h,w], width of a still's table, its places), int32."""
+        g, zero, one, m = self.g, self.number(0), self.number(1), self.number(matching.MARGIN >> level)
         height, width = (g.add("Squeeze", g.add("Cast", v, to=I32), g.ints(0)) for v in self.size(cells))
-        wide = g.add("Add", width, self.number(2 * margin))
+        both = self.number(2 * (matching.MARGIN >> level))
+        wide, high = g.add("Add", width, both), g.add("Add", height, both)
         row = g.add("Unsqueeze", g.add("Range", zero, height, one), g.ints(0, 1, 3))
         column = g.add("Unsqueeze", g.add("Range", zero, width, one), g.ints(0, 1, 2))
-        return g.add("Add", g.add("Mul", g.add("Add", row, m), wide), g.add("Add", column, m)), wide
+        own = g.add("Add", g.add("Mul", g.add("Add", row, m), wide), g.add("Add", column, m))
+        return own, wide, g.add("Mul", wide, high)
 
-    def own(self, table, cells, level):
-        """The cells' own places of a table, [1,1,h,w]."""
-        g, margin = self.g, matching.MARGIN >> level
-        height, width = self.size(cells)
-        wide, high = (g.add("Add", v, g.ints(2 * margin)) for v in (width, height))
+    def centre(self, table, level):
+        """What of a table's rows is the place itself, [places, 1]."""
         at = steps(level).index((0, 0))
-        centre = g.add("Slice", table, g.ints(at), g.ints(at + 1), g.ints(1))
-        plane = g.add("Reshape", centre, g.shape(1, 1, high, wide))
-        ends = g.shape(*(g.add("Add", v, g.ints(margin)) for v in (height, width)))
-        return g.add("Slice", plane, g.ints(margin, margin), ends, g.ints(2, 3))
+        return self.g.add("Slice", table, self.g.ints(at), self.g.ints(at + 1), self.g.ints(1))
 
     def coarsest(self, table, cells, level):
-        """(rows, columns) of the likest places, int32 [1,1,h,w], from the cells' own."""
+        """(still, row, column) of the likest places, the last two from the cells' own, int32 [1,1,h,w]."""
         g, reach, margin = self.g, matching.REACH, matching.MARGIN >> level
         height, width = self.size(cells)
         wide, high = (g.add("Add", v, g.ints(2 * margin)) for v in (width, height))
-        plane = g.add("Reshape", g.add("Slice", table, g.ints(4), g.ints(5), g.ints(1)), g.shape(1, 1, high, wide))
+        plane = g.add("Reshape", self.centre(table, level), g.shape(-1, 1, high, wide))
         spare = margin - reach
         ends = g.shape(*(g.add("Add", v, g.ints(margin + reach)) for v in (height, width)))
         every = self.shifted(g.add("Slice", plane, g.ints(spare, spare), ends, g.ints(2, 3)), reach)
         cost = matching.NEAR * (np.array(matching.near(reach)) ** 2).sum(1)
         unlike = g.add("Add", self.unlike(every, cells, level), g.const(cost.astype(np.float32).reshape(1, -1, 1, 1)))
-        which = g.add("Cast", g.add("ArgMin", unlike, axis=1, keepdims=1), to=I32)
-        side, r = self.number(2 * reach + 1), self.number(reach)
-        row = g.add("Div", which, side)
-        return g.add("Sub", row, r), g.add("Sub", g.add("Sub", which, g.add("Mul", row, side)), r)
+        unlike = g.add("Reshape", unlike, g.shape(1, -1, height, width))
+        least = g.add("Cast", g.add("ArgMin", unlike, axis=1, keepdims=1), to=I32)
+        side, r, count = self.number(2 * reach + 1), self.number(reach), self.number((2 * reach + 1) ** 2)
+        which = g.add("Div", least, count)
+        place = g.add("Sub", least, g.add("Mul", which, count))
+        row = g.add("Div", place, side)
+        return which, g.add("Sub", row, r), g.add("Sub", g.add("Sub", place, g.add("Mul", row, side)), r)
 
     def doubled(self, block, cells):
         """Of every block, for its 2x2 places, [1,1,h,w]."""
@@ -124,32 +123,33 @@ class Matching:
         x = g.add("Expand", g.add("Unsqueeze", block, g.ints(3, 5)), g.ints(1, 1, 1, 2, 1, 2))
         return g.add("Reshape", x, g.shape(1, 1, *self.size(cells)))
 
-    def finer(self, table, cells, level, row, column):
-        """(distance in the table of the likest place from the own one, width of the table, how unlike the likest is), of every place
+    def finer(self, table, cells, level, which, row, column):
+        """(still, distance in its table of the likest place from the own one, width of the table, how unlike the likest is), of every place
         or of every block if those decide; near the offsets of the next coarser level, or standing still."""
         g = self.g
-        base, wide = self.places(cells, matching.MARGIN >> level)
+        own, wide, places = self.places(cells, level)
         ahead = g.add("Mul", g.add("Add", g.add("Mul", row, wide), column), self.number(2))
-        start = g.add("Add", base, self.doubled(ahead, cells))
+        other = g.add("Mul", which, places)
+        start = g.add("Add", own, self.doubled(g.add("Add", ahead, other), cells))
         around = g.add("Gather", table, g.add("Squeeze", start, g.ints(0, 1)))  # [h,w,n]
         around = g.add("Unsqueeze", g.add("Transpose", around, perm=[2, 0, 1]), g.ints(0))
-        every = g.add("Concat", around, self.own(table, cells, level), axis=1)
-        unlike = self.unlike(every, cells, level)
+        still = g.add("Gather", g.add("Squeeze", self.centre(table, level), g.ints(1)), g.add("Add", own, self.doubled(other, cells)))
+        unlike = self.unlike(g.add("Concat", around, still, axis=1), cells, level)
         if matching.AROUND[level] % 2:
-            ahead = self.doubled(ahead, cells)
+            ahead, which = self.doubled(ahead, cells), self.doubled(which, cells)
         near = np.array(steps(level), np.int32)
         step = g.add("Add", g.add("Mul", g.const(near[:, :1].reshape(1, -1, 1, 1)), wide), g.const(near[:, 1:].reshape(1, -1, 1, 1)))
         moved = g.add("Concat", g.add("Add", ahead, step), g.add("Mul", ahead, self.number(0)), axis=1)
         least = g.add("ArgMin", unlike, axis=1, keepdims=1)
-        return g.add("GatherElements", moved, least, axis=1), wide, g.add("GatherElements", unlike, least, axis=1)
+        return which, g.add("GatherElements", moved, least, axis=1), wide, g.add("GatherElements", unlike, least, axis=1)
 
     def told(self, cells, keys, values):
         """(matching.told as uint8 [1,h,w,CELL^2 + 1] with zero at 128, the found part of it); cells float32 [1,1,h,w].
         `found_out`, float32 [1], is how far the whole picture was found."""
         g, levels = self.g, self.pyramid(cells)
-        row, column = self.coarsest(keys[-1], levels[-1], matching.LEVELS - 1)
+        which, row, column = self.coarsest(keys[-1], levels[-1], matching.LEVELS - 1)
         for level in range(matching.LEVELS - 2, -1, -1):
-            moved, wide, unlike = self.finer(keys[level], levels[level], level, row, column)
+            which, moved, wide, unlike = self.finer(keys[level], levels[level], level, which, row, column)
             if level == 0:
                 break
             # Back to rows and columns: offsets are smaller than the margin, and so than half a row.
@@ -158,10 +158,11 @@ class Matching:
             row = g.add("Div", moved, wide)
             column = g.add("Sub", g.add("Sub", moved, g.add("Mul", row, wide)), half)
             row = g.add("Sub", row, half)
-        base, _ = self.places(cells, matching.MARGIN)
-        index, unlike = g.add("Add", base, self.doubled(moved, cells)), self.doubled(unlike, cells)
-        nothing = g.add("Sub", g.add("Cast", g.add("Gather", g.add("Shape", values), g.const(np.int64(0))), to=I32), self.number(1))
-        index = g.add("Where", g.add("Less", unlike, g.const(np.float32(matching.ALIEN))), index, nothing)
+        own, _, places = self.places(cells, 0)
+        # A still's values have one row more than its keys.
+        moved = g.add("Add", moved, g.add("Mul", which, g.add("Add", places, self.number(1))))
+        index, unlike = g.add("Add", own, self.doubled(moved, cells)), self.doubled(unlike, cells)
+        index = g.add("Where", g.add("Less", unlike, g.const(np.float32(matching.ALIEN))), index, places)
         found = g.add("Gather", values, g.add("Squeeze", index, g.ints(1)))
         more = g.add("Log", g.add("Add", g.add("Mul", unlike, g.const(np.float32(1 / matching.NOISE))), g.const(np.float32(1))))
         trust = g.add("Sub", g.const(np.float32(1)), g.add("Mul", more, g.const(np.float32(1 / math.log1p(matching.ALIEN / matching.NOISE)))))

@@ -1,7 +1,7 @@
-"""Finds each fine cell's like in a sharp still: attention with one winner, coarse to fine.
+"""Finds each fine cell's like in sharp stills: attention with one winner, coarse to fine.
 
-Queries are the mean luma of the frame's fine cells, keys those of the still's, values what the still has beyond its own
-bicubic enlarging. On the cells' pyramid of three levels every place within REACH of the coarsest is tried, then its
+Queries are the mean luma of the frame's fine cells, keys those of the stills', values what a still has beyond its own
+bicubic enlarging. On the cells' pyramid of three levels every place within REACH of the coarsest is tried in every still, then its
 neighbours at each finer level, and standing still at all of them; what is compared is a neighbourhood, since single cells
 are alike everywhere. The finest level moves blocks of 2x2 cells: a decision a cell costs four times as much and finds the
 same. Nothing here is trained: how far a find is to be trusted the network decides, from how unlike it is.
@@ -39,22 +39,22 @@ def smooth(unlike, size):
     return F.avg_pool2d(unlike, size, 2, size // 2 - 1, count_include_pad=False)
 
 
-def at(table, y, x, margin):
-    """[B,C,H,W] of a table [B,C,H + 2 * margin, …] at offsets y and x [B,N,h,w] from each place: [B,N,C,h,w]."""
+def at(table, which, y, x, margin):
+    """[B,N,C,h,w] of tables [B,S,C,H + 2 * margin, …] of S stills, in still `which`, at offsets y and x from each place; all three [B,N,h,w]."""
     b, n, h, w = y.shape
-    c, columns = table.shape[1], table.shape[3]
+    c, rows, columns = table.shape[2:]
     y, x = y + torch.arange(h).view(-1, 1) + margin, x + torch.arange(w) + margin
-    index = (y * columns + x).view(b, 1, -1).expand(-1, c, -1)
-    return table.flatten(2).gather(2, index).view(b, c, n, h, w).transpose(1, 2)
+    index = ((which * rows + y) * columns + x).view(b, 1, -1).expand(-1, c, -1)
+    return table.transpose(1, 2).flatten(2).gather(2, index).view(b, c, n, h, w).transpose(1, 2)
 
 
-def best(cells, table, y, x, margin, size, cost=0.0):
-    """The likest of candidates [B,N,h,w], the same ones for each block if blocks decide: (y, x, unlikeness), each [B,1,…]."""
-    unlike = smooth((at(table, y, x, margin)[:, :, 0] - cells) ** 2, size)
+def best(cells, table, which, y, x, margin, size, cost=0.0):
+    """The likest of candidates [B,N,h,w], the same ones for each block if blocks decide: (which, y, x, unlikeness), each [B,1,…]."""
+    unlike = smooth((at(table, which, y, x, margin)[:, :, 0] - cells) ** 2, size)
     least = (unlike + cost).argmin(1, keepdim=True)
     if size % 2 == 0:
-        y, x = y[..., ::2, ::2], x[..., ::2, ::2]
-    return y.gather(1, least), x.gather(1, least), unlike.gather(1, least)
+        which, y, x = (v[..., ::2, ::2] for v in (which, y, x))
+    return *(v.gather(1, least) for v in (which, y, x)), unlike.gather(1, least)
 
 
 def doubled(block):
@@ -63,24 +63,26 @@ def doubled(block):
 
 
 @torch.no_grad()
-def match(cells, keys, values):
-    """(found [B,C,h,w], unlikeness [B,1,h,w]): cells [B,1,h,w], sides multiples of 2^(LEVELS - 1), in keys
-    [B,1,h + 2 * MARGIN, …] and values [B,C,…] of the same size."""
+def match(cells, stills):
+    """(found [B,C,h,w], unlikeness [B,1,h,w]): cells [B,1,h,w], sides multiples of 2^(LEVELS - 1), in stills, each as (keys
+    [B,1,h + 2 * MARGIN, …], values [B,C,…] of the same size)."""
+    keys, values = (torch.stack(v, 1) for v in zip(*stills))
     pyramid = [(cells, keys, MARGIN)]
     for _ in range(LEVELS - 1):
         one, other, margin = pyramid[-1]
-        pyramid.append((F.avg_pool2d(one, 2), F.avg_pool2d(other, 2), margin // 2))
+        pyramid.append((F.avg_pool2d(one, 2), F.avg_pool2d(other.flatten(1, 2), 2).unflatten(1, (-1, 1)), margin // 2))
     b, _, h, w = pyramid[-1][0].shape
-    places = torch.tensor(near(REACH)).view(1, -1, 1, 1, 2).expand(b, -1, h, w, -1)
-    cost = NEAR * (places**2).sum(-1)
-    y, x, unlike = best(*pyramid[-1][:2], places[..., 0], places[..., 1], pyramid[-1][2], AROUND[-1], cost)
+    places = torch.tensor([(s, *place) for s in range(len(stills)) for place in near(REACH)]).view(1, -1, 1, 1, 3).expand(b, -1, h, w, -1)
+    cost = NEAR * (places[..., 1:] ** 2).sum(-1)
+    cells, keys, margin = pyramid[-1]
+    which, y, x, unlike = best(cells, keys, *places.unbind(-1), margin, AROUND[-1], cost)
     for level in range(LEVELS - 2, -1, -1):
         cells, keys, margin = pyramid[level]
         steps = torch.tensor(near(1) if level else cross()).view(1, -1, 1, 1, 2)
-        y, x = doubled(2 * y), doubled(2 * x)
+        which, y, x = doubled(which), doubled(2 * y), doubled(2 * x)
         y, x = (torch.cat([v + steps[..., i], torch.zeros_like(v)], 1) for i, v in enumerate((y, x)))
-        y, x, unlike = best(cells, keys, y, x, margin, AROUND[level])
-    return at(values, doubled(y), doubled(x), margin)[:, 0], doubled(unlike)
+        which, y, x, unlike = best(cells, keys, which.expand_as(y), y, x, margin, AROUND[level])
+    return at(values, doubled(which), doubled(y), doubled(x), margin)[:, 0], doubled(unlike)
 
 
 def tables(still, scale):
@@ -102,7 +104,7 @@ def trust(unlike):
     return (1 - torch.log1p(unlike / NOISE) / math.log1p(ALIEN / NOISE)).clamp(min=0)
 
 
-def told(cells, keys, values):
+def told(cells, *stills):
     """What the network is told [B,C + 1,h,w] in whole numbers: what was found, zeros where nothing was, and trust in it, 0..SURE."""
-    found, unlike = match(cells, keys, values)
+    found, unlike = match(cells, stills)
     return torch.cat([found * (unlike < ALIEN), (SURE * trust(unlike)).round()], 1)

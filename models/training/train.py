@@ -33,7 +33,7 @@ FLOOR = {4: 1.0, 2: 1.0, 1: 20.0}
 # Weight of what a crop loses against leaving it alone, on top of the loss that has it in: at full size much needs nothing, and a
 # blur that is the scene's own is easily taken for the camera's.
 HARM = {4: 0.0, 2: 0.0, 1: 2.0}
-FLICKER = 0.1  # weight of the error's change from frame to frame
+FLICKER = 0.3  # weight of the error's change from frame to frame
 SIMILARITY = 1.0  # weight of what SSIM lacks to 1: flat regions count there, that weigh next to nothing in squares
 
 
@@ -87,7 +87,7 @@ class Batch:
             told = None
             if tables:
                 cells = F.avg_pool2d(luma, models.CELL // self.scale)
-                told = matching.told(cells, *tables[:2]) * tables[2]
+                told = matching.told(cells, tables[:2]) * tables[2]
             with torch.autocast("cpu", torch.bfloat16):
                 detail, state = net.step(luma, prev, lost, state, self.scale, told)
             target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
@@ -159,7 +159,7 @@ def validate(net, clips_index, scales, frames=10):
                     luma = torch.from_numpy(lr[t, y:y + p, x:x + p].astype(np.float32))[None, None]
                     if state is None:
                         prev, state = net.fresh(luma, scale)
-                    told = matching.told(F.avg_pool2d(luma, models.CELL // scale), *tables) if stills else None
+                    told = matching.told(F.avg_pool2d(luma, models.CELL // scale), tables) if stills else None
                     with torch.autocast("cpu", torch.bfloat16):
                         detail, state = net.step(luma, prev, torch.zeros_like(luma), state, scale, told)
                     prev, base = luma, net.base(luma, scale)

@@ -21,6 +21,14 @@ async function load(name, sha256) {
   if (createHash('sha256').update(file).digest('hex') !== sha256) throw new Error(`sha256 of ${name}`);
   return ort.InferenceSession.create(file, { intraOpNumThreads: 2, executionProviders: ['cpu'] });
 }
+/** Tables of several stills are one below the other. */
+function below(above, tensor) {
+  if (above === undefined) return tensor;
+  const data = new tensor.data.constructor(above.data.length + tensor.data.length);
+  data.set(above.data);
+  data.set(tensor.data, above.data.length);
+  return new ort.Tensor(tensor.type, data, [above.dims[0] + tensor.dims[0], ...tensor.dims.slice(1)]);
+}
 /** Each variant alone, and with a still where it takes one. */
 const ways = manifest.variants.flatMap((variant) => [
   { variant, file: variant.file, sha256: variant.sha256 },
@@ -30,12 +38,12 @@ for (const { variant, file, sha256, tables, tablesFile, tablesSha256, still: sti
   const session = await load(file, sha256);
   for (const { scale, fill, stills, h, w, frames, name } of JSON.parse(jobsText)) {
     // Lost pixels are filled by the inpainting variant only.
-    if (scale !== variant.scale || fill !== (variant.task === 'inpaint') || stills !== (tables !== undefined)) continue;
+    if (scale !== variant.scale || fill !== (variant.task === 'inpaint') || stills > 0 !== (tables !== undefined)) continue;
     const remembered = {};
-    if (stills) {
-      const still = new ort.Tensor('uint8', new Uint8Array(readFileSync(`${name}.still`)), [1, 1, h * scale, w * scale]);
+    for (let i = 0; i < stills; i++) {
+      const still = new ort.Tensor('uint8', new Uint8Array(readFileSync(`${name}.still${i}`)), [1, 1, h * scale, w * scale]);
       const made = await (await load(tablesFile, tablesSha256)).run({ [stillName]: still });
-      for (const { output, input } of tables) remembered[input] = made[output];
+      for (const { output, input } of tables) remembered[input] = below(remembered[input], made[output]);
     }
     const [luma, chroma, mask, lumaOut, chromaOut] = ['luma', 'chroma', 'mask', 'lumaOut', 'chromaOut'].map((part) =>
       new Uint8Array(readFileSync(`${name}.${part}`)));
@@ -74,7 +82,7 @@ for (const { variant, file, sha256, tables, tablesFile, tablesSha256, still: sti
     }
     if (wrong > 0.001 * total) failed = true;
     const share = ((100 * wrong) / total).toFixed(4);
-    console.log(`${file} ${w}x${h}: largest difference ${worst}, more than 1 in ${share} %, fastest ${Math.min(...times).toFixed(1)} ms`);
+    console.log(`${file}${stills > 1 ? ` (${stills} stills)` : ''} ${w}x${h}: largest difference ${worst}, more than 1 in ${share} %, fastest ${Math.min(...times).toFixed(1)} ms`);
   }
 }
 if (failed) throw new Error('the export differs from PyTorch by more than 1 in more than 0.1 % of the pixels');

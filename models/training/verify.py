@@ -33,10 +33,9 @@ def clip(h, w, rng):
     return out
 
 
-def reference(net, luma, chroma, mask, scale, still=None):
+def reference(net, luma, chroma, mask, scale, stills=()):
     outs, prev, state = [], None, None
-    if still is not None:
-        still = matching.padded_tables(torch.from_numpy(still.astype(np.float32))[None, None], scale)
+    stills = [matching.padded_tables(torch.from_numpy(still.astype(np.float32))[None, None], scale) for still in stills]
     for y, lost in zip(luma, mask):
         y, lost = (torch.from_numpy(v.astype(np.float32))[None, None] for v in (y, lost))
         lost = lost / 255
@@ -44,7 +43,7 @@ def reference(net, luma, chroma, mask, scale, still=None):
             y = models.filled(y, lost)
         if state is None:
             prev, state = net.fresh(y, scale)
-        told = None if still is None else matching.told(F.avg_pool2d(y, models.CELL // scale), *still)
+        told = matching.told(F.avg_pool2d(y, models.CELL // scale), *stills) if stills else None
         detail, state = net.step(y, prev, lost, state, scale, told)
         outs.append(F.pixel_shuffle(net.base(y, scale).round() + detail * (models.TIES if net.quantised else 1), models.CELL).round().clamp(0, 255).byte().numpy().ravel())
         prev = y
@@ -74,16 +73,17 @@ def main():
             if scale == 1 and args.same is None:
                 continue
             net = export.load(manifest["name"], args.same if scale == 1 else args.sr)
-            kinds = [(0, False), (0.2, False)] if scale == 1 else [(0, False), (0, True)] if net.stills else [(0, False)]
+            kinds = [(0, 0), (0.2, 0)] if scale == 1 else [(0, count) for count in ((0, 1, 2) if net.stills else (0,))]
             for h, w, share, stills in [(*size, *kind) for kind in kinds for size in sizes]:
                 luma, chroma = clip(h, w, rng), rng.integers(16, 241, (2, h // 2, w // 2)).astype(np.uint8)
                 mask = np.kron(rng.random((1, h // 2, w // 2)) < share, np.ones((FRAMES, 2, 2))).astype(np.uint8) * 255
                 # A sharper picture of the same, elsewhere and lighter in parts.
-                still = np.kron(luma[0], np.ones((scale, scale)))
-                still = np.clip(np.roll(still, (9, -5), (0, 1)) + rng.normal(0, 3, still.shape), 0, 255).astype(np.uint8)
-                y, c = reference(net, luma, chroma, mask, scale, still if stills else None)
+                large = np.kron(luma[0], np.ones((scale, scale)))
+                still = [np.clip(np.roll(large, by, (0, 1)) + rng.normal(0, 3, large.shape), 0, 255).astype(np.uint8)
+                         for by in [(9, -5), (-40, 33)][:stills]]
+                y, c = reference(net, luma, chroma, mask, scale, still)
                 name = f"{tmp}/{scale}-{h}-{w}-{share}-{stills}"
-                for part, data in (("luma", luma), ("chroma", chroma), ("mask", mask), ("lumaOut", y), ("chromaOut", c), ("still", still)):
+                for part, data in (("luma", luma), ("chroma", chroma), ("mask", mask), ("lumaOut", y), ("chromaOut", c), *((f"still{i}", v) for i, v in enumerate(still))):
                     Path(f"{name}.{part}").write_bytes(data.tobytes())
                 jobs.append({"scale": scale, "fill": share > 0, "stills": stills, "h": h, "w": w, "frames": FRAMES, "name": name})
         script = Path(__file__).with_name("verify-node.mjs")

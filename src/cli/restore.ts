@@ -80,7 +80,7 @@ export function restoreCommand(): Command {
     .option('--threads <n>', 'CPU threads of the model; 0: one for each core', wholeNumber, 0)
     .option(
       '--reference <still...>',
-      'sharp still of the same scene (WebP or AVIF), for models that take one',
+      'sharp stills of the same scene (WebP or AVIF), for models that take some',
     )
     .option('--compare', 'write original and restored side by side')
     .option('--json', 'print one JSON document on stdout')
@@ -114,7 +114,7 @@ export async function restore(input: string, output: string, flags: RestoreFlags
     const fitted = fitInput(reader, model, tasks, flags);
     checkInputs(fitted, model, { strength, mask });
     if (fitted.variant.task === 'inpaint') masks = await openMasks(reader, fitted, mask);
-    const still = await readStill(flags.reference, model, fitted);
+    const stills = await readStills(flags.reference ?? [], model, fitted);
     device = await openDevice(model, fitted, flags);
     const stream = await device.openStream({
       packageName: model.manifest.name,
@@ -123,7 +123,7 @@ export async function restore(input: string, output: string, flags: RestoreFlags
       height: fitted.inputHeight,
     });
     stream.strength = strength;
-    if (still !== null) await stream.setReference(still);
+    if (stills.length > 0) await stream.setReferences(stills);
     const { timeBase, frameRate, frames: expected, width, height } = reader.info;
     writer = createVideoFileWriter(output, { timeBase, frameRate, audio: reader.audio });
     if (writer.audioNote !== null) note(writer.audioNote);
@@ -221,31 +221,33 @@ function checkInputs(
   if (mask !== undefined && variant.mask === undefined) throw lacks('--mask');
 }
 
-/** Luma of the still for the variant's output; null without one. */
-async function readStill(
-  paths: readonly string[] | undefined,
+/** Luma of the stills for the variant's output. */
+async function readStills(
+  paths: readonly string[],
   { manifest }: ModelPackage,
   { variant, inputWidth, inputHeight }: Fit,
-): Promise<ArrayBuffer | null> {
-  const [path, more] = paths ?? [];
-  if (path === undefined) return null;
-  if (variant.references === undefined) {
+): Promise<ArrayBuffer[]> {
+  if (paths.length === 0) return [];
+  const { max } = variant.references ?? {};
+  if (max === undefined || paths.length > max) {
+    const what = max === undefined ? 'no references' : `${max} stills at most`;
     throw new VireoError(
       'unsupported',
-      `--reference: model "${manifest.name}" (${variant.file}) takes no references`,
+      `--reference: model "${manifest.name}" (${variant.file}) takes ${what}`,
     );
   }
-  if (more !== undefined) {
-    throw new VireoError('unsupported', `--reference ${more}: model "${manifest.name}" takes one still`);
-  }
   const size = { width: inputWidth * variant.scale, height: inputHeight * variant.scale };
-  try {
-    return await decodeStill(await readFile(path), size);
-  } catch (thrown) {
-    throw new VireoError('media-invalid', `--reference ${path}: ${VireoError.from(thrown).message}`, {
-      cause: thrown,
-    });
+  const lumas: ArrayBuffer[] = [];
+  for (const path of paths) {
+    try {
+      lumas.push(await decodeStill(await readFile(path), size));
+    } catch (thrown) {
+      throw new VireoError('media-invalid', `--reference ${path}: ${VireoError.from(thrown).message}`, {
+        cause: thrown,
+      });
+    }
   }
+  return lumas;
 }
 
 /** Null: the variant finds out by itself what is lost. */

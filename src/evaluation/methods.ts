@@ -78,7 +78,7 @@ export function modelMethod(name: string, stream: RestorationStream, references 
 
   const refer = async (still: Uint8Array): Promise<void> => {
     const { outputWidth: width, outputHeight: height } = stream;
-    await stream.setReference(await decodeStill(still, { width, height }));
+    await stream.setReferences([await decodeStill(still, { width, height })]);
   };
 
   return {

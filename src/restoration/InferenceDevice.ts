@@ -157,12 +157,8 @@ export class WorkerDevice implements InferenceDevice {
       height,
       pool: this.#pool,
       takesReferences: variant.references !== undefined && this.#options.references === true,
-      refer: (luma) =>
-        this.#tell(
-          stream,
-          (request) => ({ type: 'reference', request, stream, luma }),
-          luma === null ? [] : [luma],
-        ),
+      refer: (lumas) =>
+        this.#tell(stream, (request) => ({ type: 'reference', request, stream, lumas }), lumas),
       run: (order) => this.#run({ ...order, stream }),
       close: () => this.#closeStream(stream),
     });

@@ -2,7 +2,7 @@
  * One variant of a model as an ONNX session: created, checked against its manifest, and run block by block.
  * Lives in a Worker (or in the probe's process), because `session.run()` blocks its thread.
  */
-import { Tensor } from 'onnxruntime-node';
+import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { VireoError } from '../errors.js';
 import { i420ByteLength } from '../media/types.js';
 import type { References, StateTensor, Variant } from './manifest.js';
@@ -23,7 +23,7 @@ export interface CarriedState {
   readonly noMask: Tensor | null;
 }
 
-/** What a variant remembers of a still: made once, attended to by every block. */
+/** What a variant remembers of stills: made once, attended to by every block. */
 export type ReferenceTables = Readonly<Record<string, Tensor>>;
 
 /** What a run takes besides pictures and state, for variants with such inputs. */
@@ -132,25 +132,26 @@ export class ModelSession {
   }
 
   /**
-   * What is to be remembered of a still, from its luma (width * scale by height * scale bytes, limited range).
-   * Throws `unsupported` where the variant takes none (or was loaded without), `bad-request` for a wrong size.
+   * What is to be remembered of stills, from their luma (width * scale by height * scale bytes each, limited range);
+   * null: of none. Throws `unsupported` where the variant takes none, or was loaded without.
    */
-  async createReference(state: CarriedState, luma: ArrayBuffer): Promise<ReferenceTables> {
+  async createReference(
+    { width, height }: CarriedState,
+    lumas: readonly ArrayBuffer[],
+  ): Promise<ReferenceTables | null> {
     const references = this.#references;
     if (references === null) throw new VireoError('unsupported', `${this.#graph.label} takes no stills`);
-    const [width, height] = [state.width * this.variant.scale, state.height * this.variant.scale];
-    if (luma.byteLength !== width * height) {
-      throw new VireoError(
-        'bad-request',
-        `a still of a ${width}x${height} picture is ${width * height} bytes, not ${luma.byteLength}`,
-      );
-    }
+    const dims = [1, 1, height * this.variant.scale, width * this.variant.scale];
     const { manifest, tables } = references;
-    const still = new Tensor('uint8', new Uint8Array(luma), [1, 1, height, width]);
     const names = manifest.tables.map(({ output }) => output);
-    const made = await tables.run({ [manifest.still]: still }, names, `${width}x${height}`);
+    const made: InferenceSession.OnnxValueMapType[] = [];
+    for (const luma of lumas) {
+      const still = new Tensor('uint8', new Uint8Array(luma), dims);
+      made.push(await tables.run({ [manifest.still]: still }, names, `${dims[3]}x${dims[2]}`));
+    }
+    if (made.length === 0) return null;
     return Object.fromEntries(
-      manifest.tables.map(({ output, input }) => [input, made[output] as Tensor] as const),
+      manifest.tables.map(({ output, input }) => [input, below(made.map((one) => one[output] as Tensor))]),
     );
   }
 
@@ -207,7 +208,7 @@ export class ModelSession {
     const state = this.createState(width, height);
     await this.run(state, inputs, outputs);
     if (this.#references !== null) {
-      const reference = await this.createReference(state, new ArrayBuffer(width * height * scale * scale));
+      const reference = await this.createReference(state, [new ArrayBuffer(width * height * scale * scale)]);
       await this.run(state, inputs, outputs, { reference });
     }
     this.#warmSizes.add(key);
@@ -243,6 +244,22 @@ function portsOf(variant: Variant): { inputs: Port[]; outputs: Port[] } {
       ...variant.state.map((t): Port => ({ name: t.output, type: t.dtype, dims: t.shape })),
     ],
   };
+}
+
+/** One tensor of several, along the first dimension. */
+function below(tensors: readonly Tensor[]): Tensor {
+  const [first] = tensors;
+  if (first === undefined) throw new VireoError('internal', 'no tables');
+  if (tensors.length === 1) return first;
+  const parts = tensors.map(({ data }) => {
+    const { buffer, byteOffset, byteLength } = data as Uint8Array;
+    return Buffer.from(buffer, byteOffset, byteLength);
+  });
+  const bytes = new Uint8Array(Buffer.concat(parts)).buffer;
+  const dims = [tensors.reduce((sum, { dims: [rows = 0] }) => sum + rows, 0), ...first.dims.slice(1)];
+  if (first.type === 'float32') return new Tensor('float32', new Float32Array(bytes), dims);
+  if (first.type === 'float16') return new Tensor('float16', new Uint16Array(bytes), dims);
+  return new Tensor('uint8', new Uint8Array(bytes), dims);
 }
 
 function named(name: string | undefined, type: Port['type'], dims: readonly (number | string)[]): Port[] {

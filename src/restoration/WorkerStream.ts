@@ -24,7 +24,7 @@ export interface WorkerStreamOptions {
   height: number;
   pool: BufferPool;
   takesReferences: boolean;
-  refer: (luma: ArrayBuffer | null) => Promise<void>;
+  refer: (lumas: ArrayBuffer[]) => Promise<void>;
   run: (order: RunOrder) => Promise<RunReply>;
   close: () => void;
 }
@@ -112,17 +112,23 @@ export class WorkerStream implements RestorationStream {
     return this.#options.takesReferences;
   }
 
-  async setReference(luma: ArrayBuffer | null): Promise<void> {
+  async setReferences(lumas: ArrayBuffer[]): Promise<void> {
     if (this.#closed) throw new VireoError('unavailable', 'the restoration stream is closed');
     if (!this.takesReferences) throw this.#lacks('still');
+    const { max = 0 } = this.variant.references ?? {};
+    if (lumas.length > max) throw new VireoError('bad-request', `${max} stills at most, not ${lumas.length}`);
     const [width, height] = [this.outputWidth, this.outputHeight];
-    if (luma !== null && luma.byteLength !== width * height) {
+    const wrong = lumas.find(({ byteLength }) => byteLength !== width * height);
+    if (wrong !== undefined) {
       throw new VireoError(
         'bad-request',
-        `a still for ${width}x${height} is ${width * height} bytes, not ${luma.byteLength}`,
+        `a still for ${width}x${height} is ${width * height} bytes, not ${wrong.byteLength}`,
       );
     }
-    await this.#options.refer(luma);
+    if (new Set(lumas).size < lumas.length) {
+      throw new VireoError('bad-request', 'two stills share a buffer');
+    }
+    await this.#options.refer(lumas);
   }
 
   recycle(buffer: ArrayBuffer): void {

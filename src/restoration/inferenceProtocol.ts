@@ -44,8 +44,8 @@ export interface ReferenceRequest {
   type: 'reference';
   request: number;
   stream: number;
-  /** The still's luma in the size of the stream's output, transferred; null: none any more. */
-  luma: ArrayBuffer | null;
+  /** The stills' luma in the size of the stream's output, transferred; none: no still any more. */
+  lumas: ArrayBuffer[];
 }
 
 export type ToWorker =

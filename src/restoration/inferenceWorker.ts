@@ -56,11 +56,11 @@ function streamOf({ stream: id }: { stream: number }): Stream {
   return stream;
 }
 
-/** What was remembered before goes only when the new still's tables are made. */
+/** What was remembered before goes only when the new stills' tables are made. */
 async function refer(message: ReferenceRequest): Promise<void> {
   const stream = streamOf(message);
   const { session, state } = stream;
-  stream.reference = message.luma === null ? null : await session.createReference(state, message.luma);
+  stream.reference = await session.createReference(state, message.lumas);
 }
 
 /** T pictures after T pictures, each run with the state that the one before it left. */

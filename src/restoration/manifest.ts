@@ -40,6 +40,8 @@ export const referencesSchema = z.strictObject({
   tablesSha256: sha256,
   /** Its input, uint8 [1, 1, h*scale, w*scale]: the still's luma, limited range, in the size of the variant's output. */
   still: tensorName,
+  /** Most stills at a time. Their tables are one below the other, along the first dimension. */
+  max: z.number().int().min(1).max(16),
   /** What goes from the tables' graph (`output`) to the variant's (`input`). */
   tables: z
     .array(

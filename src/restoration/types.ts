@@ -94,14 +94,15 @@ export interface RestorationStream {
   allocateInput(): ArrayBuffer;
   /** A buffer for the mask of one picture, from the pool or new; what it holds is left from before. */
   allocateMask(): ArrayBuffer;
-  /** Whether `setReference` may be called: the variant takes stills, and the device was told to load what it needs. */
+  /** Whether `setReferences` may be called: the variant takes stills, and the device was told to load what it needs. */
   readonly takesReferences: boolean;
   /**
-   * A sharp still of the same scene, for the blocks that are handed over from now on: outputWidth * outputHeight bytes
-   * of limited-range luma, transferred to the Worker. Null: none any more. One at a time: a new one takes the place of the
-   * one before; a `reset` leaves it. Rejects with `unsupported` or `bad-request`; then the one before stays.
+   * Sharp stills of the same scene, for the blocks that are handed over from now on: outputWidth * outputHeight bytes
+   * of limited-range luma each, transferred to the Worker; as many as the variant's `references.max`, or none any more.
+   * They take the place of those before; a `reset` leaves them. Rejects with `unsupported` or `bad-request`; then those
+   * before stay.
    */
-  setReference(luma: ArrayBuffer | null): Promise<void>;
+  setReferences(lumas: ArrayBuffer[]): Promise<void>;
   /** The next block starts from an all-zero state (resolution change, seek, decoder reset). */
   reset(): void;
   /** Idempotent. */

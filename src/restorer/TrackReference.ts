@@ -12,7 +12,7 @@ export interface TrackReferenceOptions {
 
 type ReferenceStream = Pick<
   RestorationStream,
-  'outputWidth' | 'outputHeight' | 'takesReferences' | 'setReference'
+  'outputWidth' | 'outputHeight' | 'takesReferences' | 'setReferences'
 >;
 
 interface DecodedStill {
@@ -72,8 +72,8 @@ export class TrackReference {
     // While the still in use is decoded for another size, or was forgotten, there is none.
     this.#inUse = fits ? { stream, id: decoded.still.id, sinceMs: performance.now(), found: null } : null;
     // A copy: the next stream needs it, too.
-    const luma = fits && decoded.luma ? decoded.luma.slice(0) : null;
-    stream.setReference(luma).catch((thrown: unknown) => this.#failed(id, thrown));
+    const lumas = fits && decoded.luma ? [decoded.luma.slice(0)] : [];
+    stream.setReferences(lumas).catch((thrown: unknown) => this.#failed(id, thrown));
   }
 
   /** After each block: the share of its picture that was found in the still. */

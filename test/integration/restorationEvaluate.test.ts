@@ -151,6 +151,22 @@ describe('vireo evaluate', () => {
     expect(lossy).toBeLessThan(clean);
   });
 
+  it('restores more with a sharp still, and counts its bytes', async () => {
+    const clip = await naturalClip({ seconds: 0.5, width: 640, height: 384 });
+    const run = async (references: 'off' | 'on') => {
+      const { rows } = await evaluate([clip], { ...flags, model: 'swift', references, against: ['bicubic'] });
+      const [vireo, bicubic] = ['vireo', 'bicubic'].map((name) => rows.find(({ method }) => method === name));
+      if (vireo === undefined || bicubic === undefined) throw new Error('a row is missing');
+      return { vireo, bicubic };
+    };
+    const [off, on] = [await run('off'), await run('on')];
+    expect(on.vireo.psnrY).toBeGreaterThan(off.vireo.psnrY + 0.1);
+    expect(on.vireo.stillBytes).toBeGreaterThan(1_000);
+    const ofStill = Math.round(((on.vireo.stillBytes ?? 0) * 8) / flags.stillEvery);
+    expect(on.vireo.actualBitrate).toBe(on.bicubic.actualBitrate + ofStill);
+    for (const row of [off.vireo, off.bicubic, on.bicubic]) expect(row.stillBytes).toBeUndefined();
+  });
+
   it('refuses, by the flag, what no model here does', async () => {
     const clip = await naturalClip({ seconds: 0.1, width: 352, height: 288 });
     await expect(evaluate([clip], { ...flags, references: 'on' })).rejects.toThrow(/--references on: model/);

@@ -7,13 +7,13 @@ const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve,
 const still = (id: string): ReferenceStill => ({ id, mimeType: 'image/webp', bytes: Uint8Array.of(1) });
 
 function stream({ width = 8, height = 4, takesReferences = true } = {}) {
-  const given: (ArrayBuffer | null)[] = [];
+  const given: ArrayBuffer[][] = [];
   return {
     given,
     outputWidth: width,
     outputHeight: height,
     takesReferences,
-    setReference: vi.fn(async (luma: ArrayBuffer | null) => void given.push(luma)),
+    setReferences: vi.fn(async (lumas: ArrayBuffer[]) => void given.push(lumas)),
   };
 }
 
@@ -35,7 +35,7 @@ describe('the still of a track', () => {
     await settle();
     reference.applyTo(used);
     reference.applyTo(used);
-    expect(used.given.map((luma) => luma?.byteLength)).toEqual([32]);
+    expect(used.given.flat().map(({ byteLength }) => byteLength)).toEqual([32]);
     expect(reference.report(performance.now())).toMatchObject({ id: 'a', found: null });
   });
 
@@ -69,7 +69,7 @@ describe('the still of a track', () => {
     await settle();
     reference.applyTo(upright);
     expect(decode).toHaveBeenCalledTimes(2);
-    expect(upright.given.map((luma) => luma?.byteLength)).toEqual([32]);
+    expect(upright.given.flat().map(({ byteLength }) => byteLength)).toEqual([32]);
   });
 
   it('that cannot be decoded is refused with the reason, and the one before stays', async () => {
@@ -117,7 +117,7 @@ describe('the still of a track', () => {
     reference.applyTo(used);
     reference.set(null);
     reference.applyTo(used);
-    expect(used.given.at(-1)).toBeNull();
+    expect(used.given.at(-1)).toEqual([]);
     expect(reference.report(performance.now())).toBeNull();
   });
 
@@ -141,7 +141,7 @@ describe('the still of a track', () => {
     reference.applyTo(lighter);
     await settle();
     reference.applyTo(lighter);
-    expect(lighter.setReference).not.toHaveBeenCalled();
+    expect(lighter.setReferences).not.toHaveBeenCalled();
     expect(reference.report(performance.now())).toBeNull();
   });
 
@@ -151,7 +151,7 @@ describe('the still of a track', () => {
     reference.set(still('a'));
     reference.applyTo(used);
     await settle();
-    used.setReference.mockRejectedValueOnce(new Error('no memory'));
+    used.setReferences.mockRejectedValueOnce(new Error('no memory'));
     reference.applyTo(used);
     await settle();
     expect(onRefused.mock.calls).toEqual([['a', 'no memory']]);

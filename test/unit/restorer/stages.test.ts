@@ -199,7 +199,7 @@ class FakeStream implements RestorationStream {
   allocateMask(): ArrayBuffer {
     return new ArrayBuffer(8);
   }
-  async setReference(): Promise<void> {}
+  async setReferences(): Promise<void> {}
   reset(): void {}
   close(): void {
     this.closed = true;
