@@ -39,6 +39,7 @@ interface SchemaNode {
   description?: string | undefined;
   minValue?: number | null;
   maxValue?: number | null;
+  isInt?: boolean;
   minLength?: number | null;
   maxLength?: number | null;
 }
@@ -108,7 +109,7 @@ function describe(node: SchemaNode): string {
   const { def } = node;
   switch (def.type) {
     case 'number':
-      return `a whole number from ${node.minValue} to ${node.maxValue}`;
+      return `a ${node.isInt ? 'whole ' : ''}number from ${node.minValue} to ${node.maxValue}`;
     case 'boolean':
       return 'true or false';
     case 'enum':

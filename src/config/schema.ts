@@ -200,6 +200,28 @@ const restoration = z.strictObject({
     .describe('Without one for this long it is killed and restarted.'),
 });
 
+const references = z.strictObject({
+  enabled: z
+    .boolean()
+    .default(true)
+    .describe('Take sharp stills of their cameras from senders, for the restoration to use.'),
+  uplinkShare: z
+    .number()
+    .min(0)
+    .max(0.5)
+    .default(0.2)
+    .describe("Share of a sender's uplink budget that stills may take on average. 0: none are sent."),
+  maxBytes: z.number().int().min(4_096).max(1_000_000).default(60_000).describe('Largest still, bytes.'),
+  maxSide: z.number().int().min(320).max(3_840).default(1_920).describe('Longest side of a still, pixels.'),
+  minIntervalMs: z
+    .number()
+    .int()
+    .min(1_000)
+    .max(3_600_000)
+    .default(10_000)
+    .describe('Least time between two stills of a publication.'),
+});
+
 export const configSchema = z.strictObject({
   http: http.prefault({}),
   log: log.prefault({}),
@@ -208,6 +230,7 @@ export const configSchema = z.strictObject({
   auth: auth.prefault({}),
   limits: limits.prefault({}),
   restoration: restoration.prefault({}),
+  references: references.prefault({}),
 });
 
 export type Config = z.infer<typeof configSchema>;

@@ -12,7 +12,7 @@ export interface MetricsSources {
   connections: () => number;
 }
 
-/** Everything at /metrics. Gauges are read when asked for; only signalling is counted as it happens. */
+/** Everything at /metrics. Values are read when asked for; only signalling is counted as it happens. */
 export class Metrics {
   readonly #registry = new Registry();
   readonly #requests: Counter<'name'>;
@@ -35,6 +35,7 @@ export class Metrics {
     });
     this.#addRelayGauges(sources);
     this.#addRestorationGauges(sources);
+    this.#addStillCounters(sources);
   }
 
   get contentType(): string {
@@ -132,6 +133,31 @@ export class Metrics {
           this.set({ stage, quantile: '0.5' }, Math.max(...times.map(({ p50Ms }) => p50Ms)));
           this.set({ stage, quantile: '0.95' }, Math.max(...times.map(({ p95Ms }) => p95Ms)));
         }
+      },
+    });
+  }
+
+  #addStillCounters({ relay }: MetricsSources): void {
+    const stills = () => relay()?.snapshot().stills ?? { accepted: 0, refused: 0, bytes: 0 };
+    new Counter({
+      name: 'vireo_stills_total',
+      help: 'Sharp stills that arrived whole, by what became of them; one that the restorer refuses was accepted before.',
+      labelNames: ['result'],
+      registers: [this.#registry],
+      collect() {
+        const { accepted, refused } = stills();
+        this.reset();
+        this.inc({ result: 'accepted' }, accepted);
+        this.inc({ result: 'refused' }, refused);
+      },
+    });
+    new Counter({
+      name: 'vireo_still_bytes_total',
+      help: 'Bytes of the sharp stills that arrived whole.',
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        this.inc(stills().bytes);
       },
     });
   }

@@ -10,7 +10,8 @@ import type {
   TransportDescription,
 } from '../signaling/messages.js';
 import { newId, newSecret } from './ids.js';
-import { PublicationSession } from './PublicationSession.js';
+import type { PublicationReferences } from './PublicationReferences.js';
+import type { PublicationSession } from './PublicationSession.js';
 import type { RoomSession } from './RoomSession.js';
 import { SubscriptionSession } from './SubscriptionSession.js';
 
@@ -92,10 +93,14 @@ export class ParticipantSession {
     this.#connection?.send(name, data);
   }
 
-  /** After a resume: tells again what became of the subscriptions. */
+  /** After a resume: tells again what became of the subscriptions, and of the own publications. */
   replay(): void {
     for (const removal of this.#removals) this.#connection?.send('consumerRemoved', removal);
     for (const subscription of this.subscriptions.values()) subscription.replay();
+    for (const publicationId of this.#state.publications.keys()) {
+      this.#connection?.send('publicationChanged', this.room.room.describePublication(publicationId));
+      this.room.publications.get(publicationId)?.references?.repeatWish();
+    }
   }
 
   setRtpCapabilities({ rtpCapabilities }: RequestData<'setRtpCapabilities'>): Record<string, never> {
@@ -164,7 +169,7 @@ export class ParticipantSession {
         restorable,
         uplinkBudgetBps,
       });
-      this.room.addPublication(new PublicationSession(publication, producer, this.room));
+      this.room.addPublication(publication, producer);
       this.#applyUplinkBudget();
       return { publicationId: id };
     } catch (error) {
@@ -182,7 +187,8 @@ export class ParticipantSession {
 
   async updatePublication(data: RequestData<'updatePublication'>): Promise<Record<string, never>> {
     const { publicationId, ...patch } = data;
-    const { source } = this.#ownPublication(publicationId);
+    const { source, references } = this.#ownPublication(publicationId);
+    if (patch.restorable === false) references?.forget({ declined: false });
     if (patch.paused === true) await source.pause();
     if (patch.paused === false) await source.resume();
     if (!this.room.publications.has(publicationId)) return {};
@@ -241,6 +247,25 @@ export class ParticipantSession {
   async requestKeyFrame({ consumerId }: RequestData<'requestKeyFrame'>): Promise<Record<string, never>> {
     const { consumer } = this.#handle(consumerId);
     if (consumer.kind === 'video') await consumer.requestKeyFrame();
+    return {};
+  }
+
+  /** @throws VireoError that names the field */
+  beginStill({ publicationId, ...announced }: RequestData<'beginStill'>): ResponseData['beginStill'] {
+    return { stillId: this.#referencesOf(publicationId).begin(announced) };
+  }
+
+  /** @throws VireoError that names the field */
+  stillPart({ stillId, offset, data }: RequestData<'stillPart'>): ResponseData['stillPart'] {
+    for (const publicationId of this.#state.publications.keys()) {
+      const references = this.room.publications.get(publicationId)?.references;
+      if (references?.has(stillId)) return { complete: references.add(stillId, offset, data) };
+    }
+    throw new VireoError('not-found', `data.stillId: no still ${stillId} is under way`);
+  }
+
+  forgetStills({ publicationId }: RequestData<'forgetStills'>): Record<string, never> {
+    this.#ownPublication(publicationId).references?.forget({ declined: true });
     return {};
   }
 
@@ -341,6 +366,21 @@ export class ParticipantSession {
       throw new VireoError('not-found', `data.publicationId: you have no publication ${publicationId}`);
     }
     return session;
+  }
+
+  #referencesOf(publicationId: string): PublicationReferences {
+    const { references, publication } = this.#ownPublication(publicationId);
+    if (publication.source !== 'camera') {
+      throw new VireoError(
+        'bad-request',
+        `data.publicationId: only a camera has stills, and this is your ${publication.source}`,
+      );
+    }
+    if (!references) throw new VireoError('unsupported', 'data.publicationId: this relay takes no stills');
+    if (publication.restorable === false) {
+      throw new VireoError('forbidden', 'data.publicationId: is not to be restored, as you said');
+    }
+    return references;
   }
 
   #handle(consumerId: string) {

@@ -5,9 +5,10 @@ import type { Logger } from '../log.js';
 import type { Restorer, TrackReport } from '../restorer/types.js';
 import type { RoomPolicy } from '../rooms/types.js';
 import type { SfuCounts, SfuEngine } from '../sfu/types.js';
-import type { ResponseData } from '../signaling/messages.js';
+import type { ReferenceLimits, ResponseData } from '../signaling/messages.js';
 import { PROTOCOL_VERSION } from '../signaling/protocolVersion.js';
 import { type ParticipantConnection, ParticipantSession } from './ParticipantSession.js';
+import type { StillCounts } from './PublicationReferences.js';
 import { RestorationController } from './RestorationController.js';
 import { RoomSession } from './RoomSession.js';
 
@@ -40,9 +41,12 @@ export interface RelaySnapshot {
   publications: { audio: number; video: number };
   consumers: { original: number; restored: number };
   restored: TrackReport[];
+  stills: Readonly<StillCounts>;
   engine: SfuCounts | null;
 }
 
+/** A part of a still fits into one packet, with what goes around it. */
+const STILL_PART_BYTES = 1_200;
 const FIRST_ENGINE_RETRY_MS = 500;
 const LAST_ENGINE_RETRY_MS = 15_000;
 
@@ -53,6 +57,9 @@ export class Relay {
   readonly #logger: Logger;
   readonly #policy: RoomPolicy;
   readonly #restoration: RestorationController | null;
+  /** Null: no stills are taken. */
+  readonly #referenceLimits: ReferenceLimits | null;
+  readonly #stillCounts: StillCounts = { accepted: 0, refused: 0, bytes: 0 };
   readonly #rooms = new Map<string, RoomSession>();
   readonly #sessions = new Map<string, ParticipantSession>();
   readonly #graceTimers = new Map<ParticipantSession, NodeJS.Timeout>();
@@ -70,7 +77,7 @@ export class Relay {
 
   private constructor(options: RelayOptions) {
     const { config, logger } = options;
-    const { restoration, limits, rtc } = config;
+    const { restoration, references, limits, rtc } = config;
     this.#options = options;
     this.#config = config;
     this.#logger = logger;
@@ -83,6 +90,12 @@ export class Relay {
       maxPublicationsPerParticipant: limits.publicationsPerParticipant,
     };
     this.#restoration = enabled ? new RestorationController(restoration, logger) : null;
+    const { uplinkShare, maxBytes, maxSide, minIntervalMs } = references;
+    const partBytes = Math.min(STILL_PART_BYTES, limits.messageBytes);
+    this.#referenceLimits =
+      enabled && references.enabled && uplinkShare > 0
+        ? { uplinkShare, maxBytes, maxSide, minIntervalMs, partBytes }
+        : null;
   }
 
   get engine(): SfuEngine | null {
@@ -168,6 +181,7 @@ export class Relay {
       publications: { audio: 0, video: 0 },
       consumers: { original: 0, restored: 0 },
       restored: this.#restoration?.tracks.flatMap(({ report }) => report ?? []) ?? [],
+      stills: { ...this.#stillCounts },
       engine: this.#engine?.counts() ?? null,
     };
     for (const room of this.#rooms.values()) {
@@ -222,6 +236,7 @@ export class Relay {
       engine,
       policy: this.#policy,
       restoration: this.#restoration,
+      references: this.#referenceLimits && { limits: this.#referenceLimits, counts: this.#stillCounts },
       onClose: (closed) => this.#onRoomClosed(closed),
       logger: this.#logger,
     });
@@ -269,6 +284,7 @@ export class Relay {
         ? { model: info?.models[0]?.name ?? null, provider: info?.provider ?? null }
         : null,
       sessionGraceMs: this.#config.limits.sessionGraceMs,
+      references: this.#referenceLimits,
     };
   }
 

@@ -1,7 +1,7 @@
 import type { RtpCapabilities } from 'mediasoup/types';
 import { VireoError } from '../errors.js';
 import type { Logger } from '../log.js';
-import type { NotRestoredReason, Restorer, TrackReport } from '../restorer/types.js';
+import type { NotRestoredReason, ReferenceStill, Restorer, TrackReport } from '../restorer/types.js';
 import { assignSlots } from '../rooms/capacity.js';
 import type { RestorationDemand, RestoredAvailability } from '../rooms/types.js';
 import type { SfuProducer, SfuRouter } from '../sfu/types.js';
@@ -14,10 +14,14 @@ export interface RestorationTarget {
   readonly router: SfuRouter;
   /** The original. */
   readonly source: SfuProducer;
+  /** The sender's newest sharp still; see `referenceChanged`. */
+  readonly reference: ReferenceStill | null;
   capabilitiesOf(participantIds: readonly string[]): RtpCapabilities[];
   /** `producer`: the restored stream, as long as there is one that has begun. */
   changed(availability: RestoredAvailability, producer: SfuProducer | null): void;
   reported(report: TrackReport): void;
+  /** The restorer could not use a still. */
+  referenceRefused(referenceId: string, reason: string): void;
 }
 
 export interface RestorationSettings {
@@ -98,6 +102,9 @@ export class RestorationController {
     restorer.on('state', () => this.#plan());
     restorer.on('report', (report) => this.#onReport(report));
     restorer.on('trackStarted', (trackId) => this.#onTrackStarted(trackId));
+    restorer.on('referenceRefused', (trackId, referenceId, reason) =>
+      this.#entries.get(trackId)?.target.referenceRefused(referenceId, reason),
+    );
     restorer.on('trackLost', (trackId, reason) => this.#onTrackLost(trackId, reason));
     this.#plan();
   }
@@ -122,6 +129,13 @@ export class RestorationController {
     entry.demand = demand;
     this.#applyCeiling(entry);
     this.#plan();
+  }
+
+  /** The publication's still is another, or gone. */
+  referenceChanged(publicationId: string): void {
+    const entry = this.#entries.get(publicationId);
+    // One that is being set up gets it once it stands.
+    if (entry?.variant) this.#restorer?.setReference(publicationId, entry.target.reference);
   }
 
   /** The publication is gone. Idempotent. */
@@ -230,6 +244,7 @@ export class RestorationController {
         } else {
           entry.variant = variant;
           entry.startedAtMs = Date.now();
+          if (target.reference) restorer.setReference(target.publicationId, target.reference);
           this.#logger.info({ publicationId: target.publicationId, codec }, 'restoration started');
         }
         this.#plan();

@@ -4,11 +4,12 @@ import type { Logger } from '../log.js';
 import type { TrackReport } from '../restorer/types.js';
 import { ActiveSpeakers } from '../rooms/ActiveSpeakers.js';
 import { Room } from '../rooms/Room.js';
-import type { RestoredAvailability, RoomPolicy } from '../rooms/types.js';
-import type { AudioLevel, SfuEngine, SfuRouter } from '../sfu/types.js';
-import type { EventData, EventName } from '../signaling/messages.js';
+import type { Publication, RestoredAvailability, RoomPolicy } from '../rooms/types.js';
+import type { AudioLevel, SfuEngine, SfuProducer, SfuRouter } from '../sfu/types.js';
+import type { EventData, EventName, ReferenceLimits } from '../signaling/messages.js';
 import type { ParticipantSession } from './ParticipantSession.js';
-import type { PublicationOwner, PublicationSession } from './PublicationSession.js';
+import { PublicationReferences, type StillCounts } from './PublicationReferences.js';
+import { type PublicationOwner, PublicationSession } from './PublicationSession.js';
 import type { RestorationController } from './RestorationController.js';
 
 export interface RoomSessionOptions {
@@ -17,11 +18,13 @@ export interface RoomSessionOptions {
   policy: RoomPolicy;
   /** Null: a plain relay. */
   restoration: RestorationController | null;
+  /** Null: no stills are taken. */
+  references: { limits: ReferenceLimits; counts: StillCounts } | null;
   onClose: (room: RoomSession) => void;
   logger: Logger;
 }
 
-/** Downlink estimates, and trials of thin ones, are looked at this often. */
+/** Downlink estimates, trials of thin ones, and unfinished stills are looked at this often. */
 const TICK_MS = 1_000;
 
 /** A room with its router: makes what `Room` decides so, and tells everyone. */
@@ -47,7 +50,7 @@ export class RoomSession implements PublicationOwner {
     this.#ready = this.#createRouter();
     // A room that never comes up is every joiner's error, and nobody's unhandled rejection.
     this.#ready.catch(() => this.close());
-    this.#timer = setInterval(() => this.reconcile(), TICK_MS);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
     this.#timer.unref();
   }
 
@@ -96,11 +99,11 @@ export class RoomSession implements PublicationOwner {
     this.closeIfEmpty();
   }
 
-  addPublication(publication: PublicationSession): void {
-    const { publicationId, source } = publication;
-    this.publications.set(publicationId, publication);
+  addPublication(publication: Publication, source: SfuProducer): void {
+    const { id: publicationId, participantId } = publication;
+    const session = new PublicationSession(publication, source, this.#referencesOf(publication), this);
+    this.publications.set(publicationId, session);
     source.once('close', () => this.removePublication(publicationId));
-    const { participantId } = publication.publication;
     this.broadcast('publicationAdded', this.room.describePublication(publicationId), participantId);
   }
 
@@ -183,6 +186,26 @@ export class RoomSession implements PublicationOwner {
     this.publications.clear();
     this.#router?.close();
     this.#options.onClose(this);
+  }
+
+  #tick(): void {
+    for (const { references } of this.publications.values()) references?.expire();
+    this.reconcile();
+  }
+
+  /** Cameras only: a screen's picture changes as a whole. */
+  #referencesOf({ id: publicationId, participantId, source }: Publication): PublicationReferences | null {
+    const { references, restoration } = this.#options;
+    if (!references || source !== 'camera') return null;
+    const publisher = () => this.participants.get(participantId);
+    return new PublicationReferences({
+      publicationId,
+      ...references,
+      onWanted: (reason) => publisher()?.send('stillWanted', { publicationId, reason }),
+      onChanged: () => restoration?.referenceChanged(publicationId),
+      onRefused: (stillId, reason) => publisher()?.send('stillRefused', { publicationId, stillId, reason }),
+      logger: this.logger,
+    });
   }
 
   async #createRouter(): Promise<void> {

@@ -162,6 +162,12 @@ export class ClientConnection implements ParticipantConnection {
         return { data: participant.variantShown(request.data) };
       case 'requestKeyFrame':
         return { data: await participant.requestKeyFrame(request.data) };
+      case 'beginStill':
+        return { data: participant.beginStill(request.data) };
+      case 'stillPart':
+        return { data: participant.stillPart(request.data) };
+      case 'forgetStills':
+        return { data: participant.forgetStills(request.data) };
     }
   }
 

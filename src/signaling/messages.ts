@@ -32,10 +32,13 @@ export const variantNameSchema = z.enum(['original', 'restored']);
 export const viewSchema = z.enum(['original', 'restored', 'split']);
 export const sourceSchema = z.enum(['camera', 'microphone', 'screen', 'screen-audio']);
 
+export const stillMimeTypeSchema = z.enum(['image/webp', 'image/avif']);
+
 export type VariantName = z.infer<typeof variantNameSchema>;
 /** What a subscriber wants to see of a publication; `split` needs both variants at once. */
 export type View = z.infer<typeof viewSchema>;
 export type Source = z.infer<typeof sourceSchema>;
+export type StillMimeType = z.infer<typeof stillMimeTypeSchema>;
 
 const join = z.strictObject({
   protocol: z.number().int(),
@@ -89,6 +92,29 @@ export const requestSchemas = {
   variantShown: z.strictObject({ publicationId: id, variant: variantNameSchema }),
   /** The client cannot decode a consumer's stream and asks for a key frame. */
   requestKeyFrame: z.strictObject({ consumerId: id }),
+  /**
+   * Announces a sharp still of a camera that the client publishes; its bytes follow in `stillPart`s. Replaces a
+   * still of that publication that is not complete.
+   */
+  beginStill: z.strictObject({
+    publicationId: id,
+    mimeType: stillMimeTypeSchema,
+    byteLength: z.number().int().positive(),
+    width: z.number().int().positive(),
+    height: z.number().int().positive(),
+  }),
+  /** The next bytes of a still, in order; the last ones complete it. */
+  stillPart: z.strictObject({
+    stillId: id,
+    /** Where in the still the bytes belong: where the last part ended. */
+    offset: z.number().int().min(0),
+    data: z.custom<Uint8Array>(
+      (value) => value instanceof Uint8Array && value.byteLength > 0,
+      'must be binary and not empty',
+    ),
+  }),
+  /** The stills of a publication are not to be used any more, nor asked for, until the next `beginStill`. */
+  forgetStills: z.strictObject({ publicationId: id }),
 } as const;
 
 export type RequestName = keyof typeof requestSchemas;
@@ -134,6 +160,22 @@ export interface ParticipantDescription {
   publications: PublicationDescription[];
 }
 
+/** What a relay takes of stills. */
+export interface ReferenceLimits {
+  /** Of the sender's uplink budget, on average; 0 to 0.5. */
+  uplinkShare: number;
+  maxBytes: number;
+  /** Longest side, pixels. */
+  maxSide: number;
+  /** Between the end of one still and the begin of the next of its publication. */
+  minIntervalMs: number;
+  /** Largest part. */
+  partBytes: number;
+}
+
+/** `start`: there is none yet; `scene`: the picture is not found in the last one any more; `lost`: the relay lost it. */
+export type StillWantedReason = 'start' | 'scene' | 'lost';
+
 export interface ResponseData {
   join: {
     participantId: string;
@@ -149,6 +191,8 @@ export interface ResponseData {
     /** Null when the relay runs without a restorer. */
     restorer: { model: string | null; provider: string | null } | null;
     sessionGraceMs: number;
+    /** Null: this relay takes no stills. */
+    references: ReferenceLimits | null;
   };
   setRtpCapabilities: Record<string, never>;
   leave: Record<string, never>;
@@ -164,6 +208,9 @@ export interface ResponseData {
   consumerReady: Record<string, never>;
   variantShown: Record<string, never>;
   requestKeyFrame: Record<string, never>;
+  beginStill: { stillId: string };
+  stillPart: { complete: boolean };
+  forgetStills: Record<string, never>;
 }
 
 export interface ProtocolError {
@@ -195,6 +242,10 @@ export interface EventData {
   activeSpeakers: { participantIds: string[] };
   /** Once a second for every restored publication that the client subscribes to. */
   restorationReport: { publicationId: string; report: TrackReport };
+  /** To the publisher: a still of this publication would help those who watch it restored. */
+  stillWanted: { publicationId: string; reason: StillWantedReason };
+  /** To the publisher: the restorer could not use this still, which is forgotten. */
+  stillRefused: { publicationId: string; stillId: string; reason: string };
   /** The relay shuts down; reconnect elsewhere or later. */
   draining: { graceMs: number };
 }

@@ -25,9 +25,18 @@ export function parseRequest(message: unknown): ParsedRequest {
     throw new VireoError('bad-request', `name: unknown request ${quote(given)}`);
   }
   const data = 'data' in message ? message.data : undefined;
-  const parsed = requestSchemas[name].safeParse(data);
+  const parsed = safeParse(name, data);
   if (!parsed.success) throw new VireoError('bad-request', describeIssues(parsed.error.issues));
   return { name, data: parsed.data } as ParsedRequest;
+}
+
+function safeParse(name: RequestName, data: unknown): z.ZodSafeParseResult<unknown> {
+  try {
+    return requestSchemas[name].safeParse(data);
+  } catch (error) {
+    // zod compares the lengths of what has a wrong type, too: `{length: {valueOf: 1, toString: 1}}` is beyond comparing.
+    throw new VireoError('bad-request', 'data: is not valid', { cause: error });
+  }
 }
 
 /** The first issue with its path, as `data.rtpParameters.codecs[0].payloadType: …`. */

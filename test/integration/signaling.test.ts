@@ -269,6 +269,12 @@ describe('10,000 mutated messages', () => {
       { name: 'consumerReady', data: { consumerId: 'abc' } },
       { name: 'variantShown', data: { publicationId, variant: 'restored' } },
       { name: 'requestKeyFrame', data: { consumerId: 'abc' } },
+      {
+        name: 'beginStill',
+        data: { publicationId, mimeType: 'image/webp', byteLength: 9_000, width: 1_280, height: 720 },
+      },
+      { name: 'stillPart', data: { stillId: 'abc', offset: 0, data: 'abc' } },
+      { name: 'forgetStills', data: { publicationId } },
     ];
   }
 });

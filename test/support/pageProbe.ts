@@ -219,6 +219,54 @@ async function keyFramesDecoded(): Promise<number> {
   return sum;
 }
 
+export interface VideoCounters {
+  atMs: number;
+  framesSent: number;
+  framesDecoded: number;
+  keyFramesSent: number;
+  /** Of what this page sends, as the other end reports it. */
+  packetsLost: number;
+  /** Of what it receives. */
+  packetsMissed: number;
+  freezes: number;
+  /** Of the video sent, the newest; null: none yet. */
+  roundTripMs: number | null;
+}
+
+/** What the browser counts about all video that this page sends and receives. */
+async function videoCounters(): Promise<VideoCounters> {
+  const sum = {
+    framesSent: 0,
+    framesDecoded: 0,
+    keyFramesSent: 0,
+    packetsLost: 0,
+    packetsMissed: 0,
+    freezes: 0,
+  };
+  let roundTripMs: number | null = null;
+  for (const connection of connections) {
+    if (connection.connectionState === 'closed') continue;
+    const report = await connection.getStats();
+    report.forEach((entry: Record<string, number> & { type: string; kind?: string }) => {
+      if ((entry.kind as string | undefined) !== 'video') return;
+      if (entry.type === 'outbound-rtp') {
+        sum.framesSent += entry.framesSent ?? 0;
+        sum.keyFramesSent += entry.keyFramesEncoded ?? 0;
+      }
+      if (entry.type === 'remote-inbound-rtp') {
+        sum.packetsLost += entry.packetsLost ?? 0;
+        if (entry.roundTripTime !== undefined) roundTripMs = entry.roundTripTime * 1_000;
+      }
+      if (entry.type === 'inbound-rtp') {
+        sum.framesDecoded += entry.framesDecoded ?? 0;
+        sum.packetsMissed += entry.packetsLost ?? 0;
+        sum.freezes += entry.freezeCount ?? 0;
+      }
+    });
+  }
+  return { atMs: performance.now(), ...sum, roundTripMs };
+}
+
 const localStreams: MediaStream[] = [];
 const original = navigator.mediaDevices?.getUserMedia.bind(navigator.mediaDevices);
 if (original) {
@@ -297,7 +345,7 @@ async function timeToNewFrame(selector: string, timeoutMs: number): Promise<numb
   return metadata ? performance.now() - startedAt : null;
 }
 
-const probe = { watch, capture, videoAfterBeep, timeToNewFrame, keyFramesDecoded };
+const probe = { watch, capture, videoAfterBeep, timeToNewFrame, keyFramesDecoded, videoCounters };
 export type PageProbe = typeof probe;
 
 declare global {

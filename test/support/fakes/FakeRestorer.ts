@@ -2,6 +2,8 @@ import { EventEmitter } from 'node:events';
 import { VireoError } from '../../../src/errors.js';
 import type {
   NotRestoredReason,
+  ReferenceReport,
+  ReferenceStill,
   RestorationLevel,
   RestoredTrack,
   Restorer,
@@ -22,6 +24,8 @@ export interface FakeTrack {
   priority: number;
   /** Original packets that arrived. */
   received: number;
+  /** Every still that it was given, null: told to forget. */
+  references: (ReferenceStill | null)[];
 }
 
 /** A restorer whose "restoration" is a made-up VP8 frame for every original packet; tests say when things happen. */
@@ -64,6 +68,7 @@ export class FakeRestorer extends EventEmitter<RestorerEvents> implements Restor
       maxBitrateBps: options.maxBitrateBps,
       priority: options.priority,
       received: 0,
+      references: [],
     };
     this.tracks.set(trackId, track);
     this.started.push(trackId);
@@ -96,8 +101,17 @@ export class FakeRestorer extends EventEmitter<RestorerEvents> implements Restor
 
   requestKeyFrame(): void {}
 
-  report(trackId: string, level: RestorationLevel, reason: NotRestoredReason | null = null): void {
-    this.emit('report', fakeReport(trackId, level, reason));
+  setReference(trackId: string, still: ReferenceStill | null): void {
+    this.tracks.get(trackId)?.references.push(still);
+  }
+
+  report(
+    trackId: string,
+    level: RestorationLevel,
+    reason: NotRestoredReason | null = null,
+    reference: ReferenceReport | null = null,
+  ): void {
+    this.emit('report', { ...fakeReport(trackId, level, reason), reference });
   }
 
   /** As when the child dies: every track is lost; `recover` ends it. */
@@ -160,5 +174,6 @@ export function fakeReport(
     plisSent: 0,
     framesDropped: 0,
     jitterMs: 0,
+    reference: null,
   };
 }

@@ -53,12 +53,14 @@ describe('loadConfig', () => {
       VIREO_HTTP_TRUST_PROXY: 'yes',
       VIREO_RESTORATION_TARGET_HEIGHT: '720',
       VIREO_ICE_SERVERS: 'stun:a.example,turn:b.example',
+      VIREO_REFERENCES_UPLINK_SHARE: '0.15',
       VIREO_LOG_LEVEL: '',
       VIREO_CACHE_DIR: '/not/ours',
     };
     const { config } = await load(null, { env });
     expect(config.rtc).toMatchObject({ listenIps: ['127.0.0.1', '::1'], announcedAddress: 'relay.example' });
     expect(config.http.trustProxy).toBe(true);
+    expect(config.references.uplinkShare).toBe(0.15);
     expect(config.ice.servers).toEqual([{ urls: ['stun:a.example'] }, { urls: ['turn:b.example'] }]);
     const json = '[{"urls":["turn:c.example"],"username":"u","credential":"c"}]';
     const other = await load(null, { env: { VIREO_ICE_SERVERS: json } });
@@ -84,6 +86,9 @@ describe('loadConfig', () => {
     expect(await refusal('http: {port: 1}', { flags })).toMatch(/^http.port: "x" .*\(flag --port\)$/);
     expect(await refusal('ice:\n  servers:\n    - urls: ["http://x"]\n')).toMatch(
       /^ice\.servers\[0\]\.urls\[0\]: .*must begin with stun:.*\(vireo.yaml:3\)$/,
+    );
+    expect(await refusal('references: {uplinkShare: 0.6}')).toBe(
+      'references.uplinkShare: 0.6 is not allowed; must be a number from 0 to 0.5 (vireo.yaml:1)',
     );
     expect(await refusal('restoration:\n  targetHeight: 1080\n')).toMatch(
       /^restoration.targetHeight: 1080 is not allowed; must be 720/,

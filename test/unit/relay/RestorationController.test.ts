@@ -4,6 +4,7 @@ import { VireoError } from '../../../src/errors.js';
 import { createLogger } from '../../../src/log.js';
 import { RestorationController, type RestorationTarget } from '../../../src/relay/RestorationController.js';
 import type {
+  ReferenceStill,
   Restorer,
   RestorerEvents,
   RestorerState,
@@ -27,6 +28,7 @@ class StubRestorer extends EventEmitter<RestorerEvents> {
   starts: RestoreTrackOptions[] = [];
   priorities: [string, number][] = [];
   ceilings: [string, number][] = [];
+  references: [string, string | null][] = [];
   refusal: VireoError | null = null;
 
   async startTrack(options: RestoreTrackOptions) {
@@ -44,6 +46,9 @@ class StubRestorer extends EventEmitter<RestorerEvents> {
   }
   setMaxBitrate(trackId: string, bitrateBps: number) {
     this.ceilings.push([trackId, bitrateBps]);
+  }
+  setReference(trackId: string, still: ReferenceStill | null) {
+    this.references.push([trackId, still?.id ?? null]);
   }
   lose(trackId: string) {
     this.running.delete(trackId);
@@ -109,6 +114,8 @@ class Target implements RestorationTarget {
   readonly states: string[] = [];
   watchers: RtpCapabilities[] = [CAPABILITIES];
   producer: SfuProducer | null = null;
+  reference: ReferenceStill | null = null;
+  readonly refused: string[] = [];
 
   constructor(publicationId: string) {
     this.publicationId = publicationId;
@@ -122,6 +129,9 @@ class Target implements RestorationTarget {
     this.producer = producer;
   }
   reported() {}
+  referenceRefused(referenceId: string, reason: string) {
+    this.refused.push(`${referenceId}: ${reason}`);
+  }
   get last() {
     return this.states.at(-1);
   }
@@ -310,6 +320,31 @@ describe('RestorationController', () => {
       ['cam', 600_000],
     ]);
     expect(restorer.priorities).toEqual([['cam', 2]]);
+  });
+
+  it('hands stills over at once, to what starts later, and to what starts again', async () => {
+    const still = (id: string): ReferenceStill => ({ id, mimeType: 'image/webp', bytes: new Uint8Array(1) });
+    const target = new Target('cam');
+    target.reference = still('first');
+    controller.referenceChanged('cam');
+    target.want();
+    await pass();
+    target.reference = still('second');
+    controller.referenceChanged('cam');
+    restorer.lose('cam');
+    controller.referenceChanged('cam');
+    await pass(300);
+    target.reference = null;
+    controller.referenceChanged('cam');
+    expect(restorer.references).toEqual([
+      ['cam', 'first'],
+      ['cam', 'second'],
+      ['cam', 'second'],
+      ['cam', null],
+    ]);
+    restorer.emit('referenceRefused', 'cam', 'second', 'damaged');
+    restorer.emit('referenceRefused', 'another', 'third', 'damaged');
+    expect(target.refused).toEqual(['second: damaged']);
   });
 
   it('says that models are still warming up', async () => {

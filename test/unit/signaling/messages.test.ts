@@ -40,6 +40,10 @@ describe('parseRequest', () => {
     [{ name: 'leave' }, 'data: invalid input: expected object, received undefined'],
     [{ name: 'setView', data: { publicationId: 'p', view: 'big' } }, /^data\.view: invalid option/],
     [{ name: 'unpublish', data: { publicationId: '' } }, /^data\.publicationId: too small/],
+    [
+      { name: 'unpublish', data: { publicationId: { length: { valueOf: 1, toString: 1 } } } },
+      'data: is not valid',
+    ],
     [{ name: 'join', data: { protocol: 1, room: 'a b', name: 'A' } }, /^data\.room: letters, digits/],
     [
       { name: 'join', data: { protocol: 1, room: 'a', name: 'A\u0000B' } },
@@ -48,6 +52,26 @@ describe('parseRequest', () => {
   ])('refuses %j', (message, expected) => {
     if (typeof expected === 'string') expect(refusal(message)).toBe(expected);
     else expect(refusal(message)).toMatch(expected);
+  });
+
+  it('takes the parts of a still as bytes, and as nothing else', () => {
+    const part = (data: unknown, offset: unknown = 0) => ({
+      name: 'stillPart',
+      data: { stillId: 's', offset, data },
+    });
+    for (const data of [new Uint8Array([1]), Buffer.from('a')]) expect(refusal(part(data))).toBe('accepted');
+    for (const data of [
+      'a',
+      [1],
+      null,
+      undefined,
+      {},
+      new ArrayBuffer(1),
+      new Uint16Array(1),
+      new Uint8Array(0),
+    ])
+      expect(refusal(part(data))).toBe('data.data: must be binary and not empty');
+    expect(refusal(part(Buffer.from('a'), '0'))).toMatch(/^data\.offset: /);
   });
 
   it('names the field, however deep', () => {

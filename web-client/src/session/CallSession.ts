@@ -12,6 +12,7 @@ import { type Consumer, MediaTransports } from './MediaTransports.js';
 import { CallModel, RemoteParticipant, RemotePublication } from './model.js';
 import type { JoinOptions } from './options.js';
 import { Publisher } from './Publisher.js';
+import { References } from './References.js';
 import { type AnyEvent, SignalingClient, SignalingError } from './SignalingClient.js';
 
 /** After this long without the relay, the person is told that it may take longer. Attempts go on. */
@@ -21,12 +22,15 @@ export interface CallSessionOptions {
   join: JoinOptions;
   media: LocalMedia;
   restorable: boolean;
+  /** Whether sharp stills of the camera are sent beside its video. */
+  sendStills: boolean;
 }
 
 /** One person's call: joins, comes back after a lost connection, follows what others publish. */
 export class CallSession {
   readonly model = new CallModel();
   readonly publisher: Publisher;
+  readonly references: References;
   readonly #options: CallSessionOptions;
   readonly #signaling: SignalingClient;
   readonly #consumers = new Map<
@@ -59,6 +63,11 @@ export class CallSession {
         const message = thrown instanceof Error ? thrown.message : String(thrown);
         this.model.notify(`Your ${slot} could not be sent: ${message}`, 'error');
       },
+    });
+    this.references = new References({
+      publisher: this.publisher,
+      signaling: this.#signaling,
+      enabled: options.sendStills,
     });
   }
 
@@ -120,6 +129,7 @@ export class CallSession {
     this.model.participantId.value = joined.participantId;
     this.model.engine.value = joined.engine;
     this.model.restorer.value = joined.restorer;
+    this.references.useLimits(joined.references ?? null);
     if (joined.resumed && this.#transports) {
       await this.#transports.restartIce();
     } else {
@@ -184,6 +194,7 @@ export class CallSession {
       case 'publicationChanged': {
         const publication = this.model.publication(event.data.publicationId);
         if (publication) publication.description.value = event.data;
+        else this.references.publicationChanged(event.data);
         return;
       }
       case 'publicationRemoved':
@@ -202,6 +213,10 @@ export class CallSession {
         if (publication) publication.report.value = event.data.report;
         return;
       }
+      case 'stillWanted':
+        return this.references.wanted(event.data);
+      case 'stillRefused':
+        return this.references.refused(event.data);
       case 'draining':
         this.model.notify('The relay is restarting; the call comes back by itself.');
         return;
@@ -331,6 +346,7 @@ export class CallSession {
   #lost(): void {
     if (this.#closed || this.model.phase.value === 'failed') return;
     this.#lostAtMs ??= performance.now();
+    this.references.stop();
     this.model.phase.value = this.model.participantId.value ? 'reconnecting' : 'joining';
     const longGone = performance.now() - this.#lostAtMs > LONG_GONE_MS;
     const what = this.model.participantId.value
@@ -366,6 +382,7 @@ export class CallSession {
     window.removeEventListener('pagehide', this.#onPageHide);
     await this.#signaling.request('leave', {}).catch(() => {});
     this.#dropMedia();
+    this.references.close();
     this.publisher.close();
     this.#signaling.close();
     this.model.phase.value = 'left';

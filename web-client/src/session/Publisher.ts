@@ -1,4 +1,4 @@
-import type { Signal } from '@preact/signals';
+import type { ReadonlySignal, Signal } from '@preact/signals';
 import { effect, signal } from '@preact/signals';
 import type { Source } from '../../../src/signaling/messages.js';
 import type { LocalMedia } from './LocalMedia.js';
@@ -9,6 +9,12 @@ import { planUplink, SCREEN_SHARE_BPS, scaleDownBy } from './uplinkPolicy.js';
 type Slot = 'camera' | 'microphone' | 'screen';
 const SOURCES: Record<Slot, Source> = { camera: 'camera', microphone: 'microphone', screen: 'screen' };
 
+/** The camera as it is published. */
+export interface PublishedCamera {
+  publicationId: string;
+  track: MediaStreamTrack;
+}
+
 /**
  * Keeps what is published in step with what the local media are: a track appears, it is published; it is
  * replaced, the producer takes the new one; it goes, it is unpublished.
@@ -17,6 +23,10 @@ export class Publisher {
   readonly muted: Signal<boolean> = signal(false);
   readonly uplinkBps: Signal<number | null>;
   readonly restorable: Signal<boolean>;
+  readonly camera: ReadonlySignal<PublishedCamera | null>;
+  /** What something else needs of the camera's budget for now, bits per second: the video makes room. */
+  readonly reservedBps: Signal<number> = signal(0);
+  readonly #camera: Signal<PublishedCamera | null> = signal(null);
   readonly #media: LocalMedia;
   readonly #signaling: SignalingClient;
   readonly #onError: (slot: Slot, thrown: unknown) => void;
@@ -42,6 +52,7 @@ export class Publisher {
     this.#onError = options.onError;
     this.uplinkBps = signal(options.uplinkBps);
     this.restorable = signal(options.restorable);
+    this.camera = this.#camera;
     const follow = (slot: Slot) =>
       effect(() => {
         const track = this.#media[slot].value;
@@ -60,6 +71,10 @@ export class Publisher {
         const restorable = this.restorable.value;
         this.#enqueue('camera', () => this.#applyUplink(budget, restorable));
       }),
+      effect(() => {
+        const reservedBps = this.reservedBps.value;
+        this.#enqueue('camera', () => this.#applyEncoding(reservedBps));
+      }),
     ];
   }
 
@@ -74,6 +89,7 @@ export class Publisher {
       this.#enqueue(slot, async () => {
         this.#producers.get(slot)?.close();
         this.#producers.delete(slot);
+        if (slot === 'camera') this.#camera.value = null;
         await this.#sync(slot, this.#media[slot].value);
       });
     }
@@ -88,20 +104,27 @@ export class Publisher {
     if (!track) {
       if (!producer) return;
       this.#producers.delete(slot);
+      if (slot === 'camera') this.#camera.value = null;
       producer.close();
       await this.#signaling.request('unpublish', { publicationId: producer.id });
       return;
     }
     if (producer) {
       if (producer.track !== track) await producer.replaceTrack({ track });
-      if (slot === 'camera') await this.#applyUplink(this.uplinkBps.value, this.restorable.value);
+      if (slot === 'camera') {
+        this.#camera.value = { publicationId: producer.id, track };
+        await this.#applyUplink(this.uplinkBps.value, this.restorable.value);
+      }
       return;
     }
     const transports = this.#transports;
     if (!transports) return;
     const created = await transports.publish(this.#publishOptions(slot, track));
     this.#producers.set(slot, created);
-    if (slot === 'camera') await this.#preferResolution(created);
+    if (slot === 'camera') {
+      this.#camera.value = { publicationId: created.id, track };
+      await this.#preferResolution(created);
+    }
     if (slot === 'microphone' && this.muted.value) await this.#syncMuted(true);
   }
 
@@ -114,7 +137,7 @@ export class Publisher {
           ...common,
           restorable: this.restorable.value,
           codec: 'VP8',
-          encoding: this.#cameraEncoding(track),
+          encoding: this.#cameraEncoding(track, this.reservedBps.value),
           // Starting at the budget instead of the browser's 300 kbit/s keeps the first seconds from overshooting.
           codecOptions: { videoGoogleStartBitrate: Math.max(30, Math.round((plan.videoBps * 0.9) / 1_000)) },
         };
@@ -138,7 +161,10 @@ export class Publisher {
     }
   }
 
-  #cameraEncoding(track: MediaStreamTrack): {
+  #cameraEncoding(
+    track: MediaStreamTrack,
+    reservedBps: number,
+  ): {
     maxBitrate: number;
     maxFramerate: number;
     scaleResolutionDownBy: number;
@@ -146,7 +172,7 @@ export class Publisher {
     const plan = planUplink(this.uplinkBps.value);
     const { width = 1280, height = 720 } = track.getSettings();
     return {
-      maxBitrate: plan.videoBps,
+      maxBitrate: Math.round(plan.videoBps - reservedBps),
       maxFramerate: plan.maxFps,
       scaleResolutionDownBy: scaleDownBy(width, height, plan.height),
     };
@@ -169,11 +195,16 @@ export class Publisher {
     await this.#signaling.request('updatePublication', { publicationId: producer.id, paused: muted });
   }
 
+  async #applyEncoding(reservedBps: number): Promise<void> {
+    const producer = this.#producers.get('camera');
+    if (producer?.track)
+      await producer.setRtpEncodingParameters(this.#cameraEncoding(producer.track, reservedBps));
+  }
+
   async #applyUplink(budgetBps: number | null, restorable: boolean): Promise<void> {
     const producer = this.#producers.get('camera');
-    const track = producer?.track;
-    if (!producer || !track) return;
-    await producer.setRtpEncodingParameters(this.#cameraEncoding(track));
+    if (!producer?.track) return;
+    await this.#applyEncoding(this.reservedBps.value);
     await this.#signaling.request('updatePublication', {
       publicationId: producer.id,
       restorable,
@@ -185,5 +216,6 @@ export class Publisher {
     for (const stop of this.#stopEffects) stop();
     for (const producer of this.#producers.values()) producer.close();
     this.#producers.clear();
+    this.#camera.value = null;
   }
 }

@@ -15,6 +15,8 @@ import { RateWindow } from './RateWindow.js';
 const POLL_MS = 1_000;
 /** Long enough for some polls, short enough to follow a delay that is being changed. */
 const DELAY_WINDOW_MS = 1_500;
+/** Stills come seldom: their share is of what was sent in this time. */
+const SHARE_WINDOW_MS = 60_000;
 
 export interface ReceivedTrackStatistics {
   publicationId: string;
@@ -104,6 +106,8 @@ interface Playout {
 export class Statistics {
   readonly received: Signal<readonly ReceivedTrackStatistics[]> = signal([]);
   readonly sent: Signal<readonly SentTrackStatistics[]> = signal([]);
+  /** What the own stills took of all that was sent in the last minute, 0 to 1; null while nothing is sent. */
+  readonly stillShare: Signal<number | null> = signal(null);
   readonly #session: CallSession;
   readonly #rates = new Map<string, Rates>();
   readonly #lipSync = new LipSync();
@@ -111,6 +115,8 @@ export class Statistics {
   readonly #clocks = new Map<string, ClockReference>();
   /** Jitter-buffer delay of an audio publication when the camera's clock was last learned, milliseconds. */
   readonly #audioDelays = new Map<string, number>();
+  readonly #mediaSent = new RateWindow(SHARE_WINDOW_MS);
+  readonly #stillsSent = new RateWindow(SHARE_WINDOW_MS);
   #timer: ReturnType<typeof setTimeout> | undefined;
   #closed = false;
 
@@ -183,10 +189,12 @@ export class Statistics {
     this.#followRestored(playout);
 
     const sent: SentTrackStatistics[] = [];
+    let sentBytes = 0;
     for (const entry of send.values()) {
       if (entry.type !== 'outbound-rtp' || !entry.kind) continue;
       const pair = rates(entry.id, entry, entry.bytesSent ?? 0, entry.framesEncoded ?? 0);
       const remote = send.get(entry.remoteId ?? '');
+      sentBytes += entry.bytesSent ?? 0;
       sent.push({
         kind: entry.kind,
         trackId: send.get(entry.mediaSourceId ?? '')?.trackIdentifier ?? '',
@@ -202,6 +210,16 @@ export class Statistics {
     for (const id of this.#rates.keys()) if (!live.has(id)) this.#rates.delete(id);
     this.received.value = received;
     this.sent.value = sent;
+    this.#followStills(sentBytes);
+  }
+
+  #followStills(mediaBytes: number): void {
+    const nowMs = performance.now();
+    this.#mediaSent.add(nowMs, mediaBytes);
+    this.#stillsSent.add(nowMs, this.#session.references.wireBytes);
+    const stills = this.#stillsSent.perSecond;
+    const all = stills + this.#mediaSent.perSecond;
+    this.stillShare.value = all > 0 ? stills / all : null;
   }
 
   /** Everybody whose restored picture is shown gets audio that waits for it. */

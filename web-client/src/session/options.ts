@@ -30,6 +30,12 @@ export function formatBitrate(bitrateBps: number): string {
   return `${Math.round(bitrateBps / 1_000)} kbit/s`;
 }
 
+/** `12 s`, `3 min`. */
+export function formatAge(ageMs: number): string {
+  const seconds = Math.round(ageMs / 1_000);
+  return seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`;
+}
+
 function parseView(text: string | null): View | undefined {
   return text === 'restored' || text === 'original' || text === 'split' ? text : undefined;
 }

@@ -34,7 +34,8 @@ export function App({ media }: { media: LocalMedia }) {
     options.value = { ...chosen, autojoin: false };
     const path = `/r/${encodeURIComponent(chosen.room)}`;
     if (location.pathname !== path) history.replaceState(null, '', path + location.search);
-    const session = new CallSession({ join: chosen, media, restorable });
+    const sendStills = loadPreferences().sendStills ?? true;
+    const session = new CallSession({ join: chosen, media, restorable, sendStills });
     const statistics = new Statistics(session);
     call.value = { session, statistics };
     publishGlobals(statistics);
@@ -44,6 +45,7 @@ export function App({ media }: { media: LocalMedia }) {
       failure.value = failureText(code, message);
       media.stop('screen');
       statistics.close();
+      session.references.close();
       session.publisher.close();
       call.value = null;
     });

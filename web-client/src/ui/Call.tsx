@@ -161,6 +161,7 @@ export function Call({ session, statistics, media, onLeave }: CallProps) {
         <SettingsDialog
           media={media}
           publisher={session.publisher}
+          references={session.references}
           speakerId={speakerId}
           onError={(text) => model.notify(text, 'error')}
           onClose={() => {

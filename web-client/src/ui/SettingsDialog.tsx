@@ -2,18 +2,21 @@ import type { Signal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { LocalMedia } from '../session/LocalMedia.js';
 import type { Publisher } from '../session/Publisher.js';
-import { DeviceFields, RestorableField, UplinkField } from './fields.js';
+import type { References } from '../session/References.js';
+import { DeviceFields, RestorableField, StillsField, UplinkField } from './fields.js';
 import { savePreferences } from './preferences.js';
 
 export interface SettingsDialogProps {
   media: LocalMedia;
   publisher: Publisher;
+  references: References;
   speakerId: Signal<string>;
   onError: (text: string) => void;
   onClose: () => void;
 }
 
-export function SettingsDialog({ media, publisher, speakerId, onError, onClose }: SettingsDialogProps) {
+export function SettingsDialog(props: SettingsDialogProps) {
+  const { media, publisher, references, speakerId, onError, onClose } = props;
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     dialog.current?.showModal();
@@ -39,6 +42,15 @@ export function SettingsDialog({ media, publisher, speakerId, onError, onClose }
           publisher.restorable.value = restorable;
         }}
       />
+      {references.possible.value && publisher.restorable.value && (
+        <StillsField
+          value={references.enabled.value}
+          onChange={(sendStills) => {
+            savePreferences({ sendStills });
+            references.enabled.value = sendStills;
+          }}
+        />
+      )}
       <DeviceFields
         media={media}
         speakerId={speakerId.value}

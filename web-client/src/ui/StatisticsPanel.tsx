@@ -1,9 +1,9 @@
-import type { Stage } from '../../../src/restorer/types.js';
+import type { ReferenceReport, Stage } from '../../../src/restorer/types.js';
 import type { RemotePublication } from '../session/model.js';
-import { formatBitrate } from '../session/options.js';
+import { formatAge, formatBitrate } from '../session/options.js';
 import { reasonSentence } from '../session/reasons.js';
 import type { ReceivedTrackStatistics, Statistics } from '../session/Statistics.js';
-import { Icon } from './Icon.js';
+import { StatisticsHeader, StatisticsRows } from './statisticsParts.js';
 import { useEscape } from './useEscape.js';
 
 const STAGES: readonly { stage: Stage; label: string }[] = [
@@ -20,6 +20,12 @@ const LEVELS = { full: 'full model', lighter: 'lighter model', original: 'not re
 function received(entry: ReceivedTrackStatistics | undefined): string {
   if (!entry || entry.bitrateBps === 0) return 'paused';
   return `${entry.width}×${entry.height} · ${entry.fps.toFixed(0)} fps · ${formatBitrate(entry.bitrateBps)} · ${entry.codec}`;
+}
+
+function stillText(reference: ReferenceReport | null): string {
+  if (!reference) return 'none in use';
+  const age = `${formatAge(reference.ageMs)} old`;
+  return reference.found === null ? age : `${age} · ${Math.round(reference.found * 100)} % of the picture`;
 }
 
 export interface StatisticsPanelProps {
@@ -56,25 +62,14 @@ export function StatisticsPanel({ publication, statistics, onClose }: Statistics
         `${report.outputWidth}×${report.outputHeight} · ${report.outputFps.toFixed(0)} fps · ${formatBitrate(report.outputBitrateBps)} · ${report.outputCodec}`,
       ]);
       rows.push(['Model', `${report.model ?? '–'} on ${report.provider ?? '–'} (${LEVELS[report.level]})`]);
+      rows.push(['Sharp still', stillText(report.reference)]);
     }
   }
   const stages = report?.level !== 'original' ? report?.stages : null;
   return (
     <aside class="statistics" aria-label="Statistics">
-      <header>
-        <h3>Statistics</h3>
-        <button type="button" class="icon-button" aria-label="Close statistics" onClick={onClose}>
-          <Icon name="close" />
-        </button>
-      </header>
-      <dl>
-        {rows.map(([term, value]) => (
-          <div key={term}>
-            <dt>{term}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <StatisticsHeader title="Statistics" onClose={onClose} />
+      <StatisticsRows rows={rows} />
       {stages && (
         <table>
           <caption>Added latency, milliseconds</caption>

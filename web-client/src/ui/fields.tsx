@@ -38,13 +38,12 @@ export function UplinkField({
   );
 }
 
-export function RestorableField({
-  value,
-  onChange,
-}: {
+interface SwitchProps {
   value: boolean;
-  onChange: (restorable: boolean) => void;
-}) {
+  onChange: (value: boolean) => void;
+}
+
+function SwitchField({ value, onChange, label }: SwitchProps & { label: string }) {
   return (
     <label class="switch">
       <input
@@ -54,9 +53,17 @@ export function RestorableField({
         checked={value}
         onChange={(event) => onChange(event.currentTarget.checked)}
       />
-      <span>Let the relay restore my picture for the others</span>
+      <span>{label}</span>
     </label>
   );
+}
+
+export function RestorableField(props: SwitchProps) {
+  return <SwitchField {...props} label="Let the relay restore my picture for the others" />;
+}
+
+export function StillsField(props: SwitchProps) {
+  return <SwitchField {...props} label="Send sharp stills for this" />;
 }
 
 function DeviceSelect({

@@ -6,6 +6,7 @@ export interface Preferences {
   uplinkBps: number | null;
   view: View;
   restorable: boolean;
+  sendStills: boolean;
   cameraId: string;
   microphoneId: string;
   speakerId: string;

@@ -1,0 +1,148 @@
+/**
+ * Sharp stills, as people use them: two browsers call, the sender's still arrives while its video goes on as before,
+ * and the panels and the switch say so.
+ */
+import { mkdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Browser } from '../support/browser.js';
+import { cameraClip } from '../support/cameraClip.js';
+import type { VideoCounters } from '../support/pageProbe.js';
+import { RelayProcess } from '../support/RelayProcess.js';
+
+const screenshots = fileURLToPath(new URL('../../test-results/', import.meta.url));
+const WINDOW_MS = 1_000;
+
+let relay: RelayProcess;
+let browser: Browser;
+let ann: Page;
+let bob: Page;
+
+const accepted = () => relay.metric('vireo_stills_total', { result: 'accepted' });
+const counters = (page: Page) => page.evaluate(() => globalThis.vireoProbe.videoCounters());
+const row = (page: Page, panel: string, term: string) =>
+  page
+    .getByRole('complementary', { name: panel })
+    .locator('div', { has: page.locator('dt', { hasText: term }) })
+    .locator('dd');
+
+async function setStills(page: Page, on: boolean): Promise<void> {
+  await page.getByRole('button', { name: 'Settings', exact: true }).click();
+  const dialog = page.getByRole('dialog', { name: 'Settings' });
+  const stills = dialog.getByRole('switch', { name: /sharp stills/ });
+  await stills.setChecked(on);
+  await page.screenshot({ path: `${screenshots}stills-settings-${on ? 'on' : 'off'}.png` });
+  await dialog.getByRole('button', { name: 'Done' }).click();
+}
+
+interface LiveVideo {
+  fpsSent: number;
+  fpsReceived: number;
+  lostShare: number;
+  keyFrames: number;
+  roundTripMs: number;
+}
+
+/** How the video goes from Ann to Bob until `done`, at least for some windows. */
+async function follow(done: () => Promise<boolean>): Promise<LiveVideo> {
+  const both = () => Promise.all([counters(ann), counters(bob)]);
+  const first = await both();
+  const roundTrips: number[] = [];
+  let last = first;
+  for (let window = 0; window < 120; window += 1) {
+    await ann.waitForTimeout(WINDOW_MS);
+    last = await both();
+    if (last[0].roundTripMs !== null) roundTrips.push(last[0].roundTripMs);
+    if (window >= 5 && (await done())) break;
+  }
+  const perSecond = (index: 0 | 1, key: keyof VideoCounters & `frames${string}`) =>
+    ((last[index][key] - first[index][key]) * 1_000) / (last[index].atMs - first[index].atMs);
+  const frames = Math.max(1, last[0].framesSent - first[0].framesSent);
+  return {
+    fpsSent: perSecond(0, 'framesSent'),
+    fpsReceived: perSecond(1, 'framesDecoded'),
+    lostShare: (last[1].packetsMissed - first[1].packetsMissed) / frames,
+    keyFrames: last[0].keyFramesSent - first[0].keyFramesSent,
+    roundTripMs: roundTrips.sort((a, b) => a - b)[roundTrips.length >> 1] ?? Number.NaN,
+  };
+}
+
+beforeAll(async () => {
+  mkdirSync(screenshots, { recursive: true });
+  const clip = await cameraClip();
+  relay = await RelayProcess.start({ config: { references: { minIntervalMs: 1_000 } } });
+  browser = await Browser.launch({ video: clip.video.file, audio: clip.audioFile });
+  const lobby = await browser.open(relay.url);
+  // Both join with stills off, so that there is a time without them to compare with.
+  await lobby.evaluate(() =>
+    localStorage.setItem('vireo.preferences', JSON.stringify({ sendStills: false })),
+  );
+  await lobby.close();
+  ann = await browser.open(`${relay.url}/r/stills?name=Ann&autojoin=1&uplink=60k&view=original`);
+  bob = await browser.open(`${relay.url}/r/stills?name=Bob&autojoin=1&uplink=60k&view=restored`);
+});
+
+afterAll(async () => {
+  await browser?.close();
+  expect(await relay?.stop()).toBe(0);
+});
+
+describe('sharp stills', () => {
+  it('are not sent while the person does not want them', async () => {
+    await bob.locator('[data-tile="Ann"] .badge', { hasText: 'Restored' }).waitFor({ timeout: 60_000 });
+    await ann.locator('.self-tile').hover();
+    await ann.getByRole('button', { name: 'What you send' }).click();
+    await expect.poll(() => row(ann, 'Your statistics', 'Sharp stills').textContent()).toBe('0 sent · off');
+    expect(await accepted()).toBe(0);
+  });
+
+  it('arrive beside video that goes on as it did', async () => {
+    const before = await follow(async () => true);
+    await setStills(ann, true);
+    const stills = row(ann, 'Your statistics', 'Sharp stills');
+    await expect.poll(() => stills.textContent(), { timeout: 60_000 }).toContain('sending one');
+    const during = await follow(async () => (await accepted()) >= 1);
+    console.log('without a still', before, 'while one is sent', during);
+    expect(await accepted()).toBeGreaterThanOrEqual(1);
+    expect(during.fpsSent).toBeGreaterThan(before.fpsSent * 0.8);
+    expect(during.fpsReceived).toBeGreaterThan(before.fpsReceived * 0.7);
+    expect(during.lostShare).toBeLessThanOrEqual(before.lostShare + 0.02);
+    expect(during.keyFrames).toBeLessThanOrEqual(before.keyFrames + 1);
+    expect(during.roundTripMs).toBeLessThan(before.roundTripMs * 2 + 100);
+    expect(await relay.metric('vireo_still_bytes_total')).toBeLessThanOrEqual((await accepted()) * 12_000);
+  });
+
+  it('are told of, to who sends them and to who sees what is made of them', async () => {
+    await expect
+      .poll(() => row(ann, 'Your statistics', 'Sharp stills').textContent())
+      .toMatch(/^[1-9] sent · \d+ kB/);
+    expect(await row(ann, 'Your statistics', 'Last one').textContent()).toMatch(/^\d+ s ago$/);
+    expect(await row(ann, 'Your statistics', 'Their share').textContent()).toMatch(
+      /^[1-9]\d? % of the last minute$/,
+    );
+    await ann.screenshot({ path: `${screenshots}stills-sender.png` });
+    await bob.locator('[data-tile="Ann"]').hover();
+    await bob.locator('[data-tile="Ann"]').getByRole('button', { name: 'Statistics', exact: true }).click();
+    await expect
+      .poll(() => row(bob, 'Statistics', 'Sharp still').textContent(), { timeout: 30_000 })
+      .toMatch(/^\d+ s old · \d+ % of the picture$/);
+    await bob.screenshot({ path: `${screenshots}stills-receiver.png` });
+    expect(await relay.metric('vireo_stills_total', { result: 'refused' })).toBe(0);
+  });
+
+  it('are forgotten when the person switches them off, and the switch stays as it was left', async () => {
+    await setStills(ann, false);
+    await expect
+      .poll(() => row(bob, 'Statistics', 'Sharp still').textContent(), { timeout: 30_000 })
+      .toBe('none in use');
+    await expect.poll(() => row(ann, 'Your statistics', 'Sharp stills').textContent()).toMatch(/ · off$/);
+    const count = await accepted();
+    await ann.reload();
+    await ann.locator('[data-tile="Bob"]').waitFor({ timeout: 20_000 });
+    await ann.getByRole('button', { name: 'Settings', exact: true }).click();
+    expect(await ann.getByRole('switch', { name: /sharp stills/ }).isChecked()).toBe(false);
+    expect(await accepted()).toBe(count);
+    expect(browser.errors).toEqual([]);
+  });
+});

@@ -1,0 +1,350 @@
+/** Sharp stills, as the page decides on them and sends them. */
+import { beforeEach, describe, expect, it } from 'vitest';
+import { formatAge } from '../../../web-client/src/session/options.js';
+import {
+  ReferencePolicy,
+  stillBytes,
+  stillPaceBps,
+} from '../../../web-client/src/session/ReferencePolicy.js';
+import { stillSize } from '../../../web-client/src/session/StillCamera.js';
+import { PART_OVERHEAD_BYTES, StillUploader } from '../../../web-client/src/session/StillUploader.js';
+import {
+  sceneDifference,
+  THUMBNAIL_HEIGHT,
+  THUMBNAIL_WIDTH,
+  type Thumbnail,
+} from '../../../web-client/src/session/sceneChange.js';
+
+const LIMITS = {
+  uplinkShare: 0.2,
+  maxBytes: 60_000,
+  maxSide: 1_920,
+  minIntervalMs: 10_000,
+  partBytes: 1_000,
+};
+
+/** A room, and in it a person: a bright column of five cells in front of a gradient. */
+function scene(
+  options: { personAt?: number; shiftedBy?: number; light?: number; noise?: number } = {},
+): Thumbnail {
+  const { personAt, shiftedBy = 0, light = 0, noise = 0 } = options;
+  return Uint8Array.from({ length: THUMBNAIL_WIDTH * THUMBNAIL_HEIGHT }, (_, cell) => {
+    const x = (cell % THUMBNAIL_WIDTH) + shiftedBy;
+    const y = Math.floor(cell / THUMBNAIL_WIDTH);
+    const isPerson = personAt !== undefined && Math.abs(x - personAt) <= 2 && y > 4;
+    const level = isPerson ? 210 : 60 + 40 * Math.sin(x * 0.7) + 20 * Math.cos(y * 0.9);
+    return Math.round(level + light + (cell % 3) * noise);
+  });
+}
+
+describe('the difference of two scenes', () => {
+  const room = scene({ personAt: 16 });
+
+  it('is small for noise and for a head that moves', () => {
+    expect(sceneDifference(room, room)).toBe(0);
+    expect(sceneDifference(scene({ personAt: 16, noise: 1 }), room)).toBeLessThan(2);
+    expect(sceneDifference(scene({ personAt: 17 }), room)).toBeLessThan(2);
+  });
+
+  it('is large for another camera position, light, or somebody who enters', () => {
+    expect(sceneDifference(scene({ personAt: 16, shiftedBy: 4 }), room)).toBeGreaterThan(8);
+    expect(sceneDifference(scene({ personAt: 16, light: 40 }), room)).toBeGreaterThan(8);
+    expect(sceneDifference(scene(), room)).toBeGreaterThan(8);
+  });
+});
+
+describe('a still', () => {
+  it('is as large as the uplink carries, within bounds', () => {
+    expect(stillBytes(20_000)).toBe(12_000);
+    expect(stillBytes(60_000)).toBe(12_000);
+    expect(stillBytes(230_000)).toBe(23_500);
+    expect(stillBytes(2_000_000)).toBe(35_000);
+    expect(stillBytes(null)).toBe(35_000);
+    expect(stillPaceBps(60_000, 0.2)).toBe(12_000);
+    expect(stillPaceBps(20_000, 0.01)).toBe(4_000);
+    expect(stillPaceBps(null, 0.2)).toBe(120_000);
+  });
+
+  it('has the shape of the camera, no more pixels than of use, and none that are made up', () => {
+    expect(stillSize({ width: 1_280, height: 720 }, 1_920)).toEqual({ width: 1_280, height: 720 });
+    expect(stillSize({ width: 1_920, height: 1_080 }, 1_920)).toEqual({ width: 1_280, height: 720 });
+    expect(stillSize({ width: 1_080, height: 1_920 }, 1_920)).toEqual({ width: 720, height: 1_280 });
+    expect(stillSize({ width: 640, height: 480 }, 1_920)).toEqual({ width: 640, height: 480 });
+    expect(stillSize({ width: 1_600, height: 1_200 }, 1_920)).toEqual({ width: 960, height: 720 });
+    expect(stillSize({ width: 1_280, height: 720 }, 640)).toEqual({ width: 640, height: 360 });
+  });
+
+  it('is as old as people say it', () => {
+    expect([400, 12_300, 119_000, 240_000].map(formatAge)).toEqual(['0 s', '12 s', '119 s', '4 min']);
+  });
+});
+
+describe('ReferencePolicy', () => {
+  let nowMs = 0;
+  let policy: ReferencePolicy;
+
+  const create = (budgetBps: number | null, limits = LIMITS) => {
+    policy = new ReferencePolicy({ limits, budgetBps, now: () => nowMs, random: () => 0.5 });
+  };
+
+  beforeEach(() => {
+    nowMs = 0;
+    create(60_000);
+  });
+
+  /** One picture a second; returns the first request and after how many seconds it came. */
+  function watch(seconds: number, picture: (second: number) => Thumbnail = () => scene()) {
+    for (let second = 1; second <= seconds; second += 1) {
+      nowMs += 1_000;
+      policy.sample(picture(second));
+      const request = policy.next();
+      if (request) return { ...request, second };
+    }
+    return null;
+  }
+
+  /** Sends what was asked for, at `bytes` cost, of this scene. */
+  function send(thumbnail = scene(), bytes = 12_000) {
+    policy.begun();
+    expect(policy.next()).toBeNull();
+    policy.spent(bytes);
+    nowMs += 8_000;
+    policy.sent(thumbnail);
+  }
+
+  /** A scene that is another at every second. */
+  const restless = (second: number) => scene({ shiftedBy: second * 5, light: (second % 2) * 30 });
+
+  it('wants nothing until the relay asks, or somebody watches the picture restored', () => {
+    expect(watch(60)).toBeNull();
+    policy.wanted('start');
+    expect(watch(5)).toEqual({ reason: 'start', maxBytes: 12_000, second: 1 });
+    create(60_000);
+    watch(5);
+    policy.setWatched(true);
+    expect(watch(5)).toMatchObject({ reason: 'start', second: 1 });
+    policy.setWatched(false);
+    expect(policy.next()).toBeNull();
+  });
+
+  it('takes the first one when the picture is calm, but does not wait for ever', () => {
+    policy.wanted('start');
+    expect(watch(10, (second) => (second < 2 ? restless(second) : scene()))).toMatchObject({ second: 4 });
+    create(60_000);
+    policy.wanted('start');
+    expect(watch(10, restless)).toMatchObject({ second: 4 });
+  });
+
+  it('sends another when the scene is another and calm again', () => {
+    policy.setWatched(true);
+    watch(5);
+    send();
+    expect(watch(60)).toBeNull();
+    expect(watch(20, restless)).toBeNull();
+    expect(watch(10, () => scene({ personAt: 20 }))).toMatchObject({ reason: 'scene', second: 3 });
+    send(scene({ personAt: 20 }));
+    expect(watch(60, () => scene({ personAt: 21 }))).toBeNull();
+  });
+
+  it('lets go of a change that passed', () => {
+    policy.setWatched(true);
+    watch(5);
+    send();
+    watch(20);
+    watch(2, restless);
+    expect(watch(30)).toBeNull();
+  });
+
+  it('does not care for the scene while nobody watches it restored', () => {
+    policy.setWatched(true);
+    watch(5);
+    send();
+    policy.setWatched(false);
+    expect(watch(60, () => scene({ light: 60 }))).toBeNull();
+    policy.setWatched(true);
+    expect(watch(5, () => scene({ light: 60 }))).toMatchObject({ reason: 'scene' });
+  });
+
+  it('never sends two within the least interval', () => {
+    create(null);
+    policy.wanted('start');
+    watch(5);
+    send(scene(), 35_000);
+    policy.wanted('scene');
+    expect(watch(60)).toMatchObject({ reason: 'scene', second: 11 });
+  });
+
+  it.each([
+    [60_000, 0.2],
+    [60_000, 0.05],
+    [240_000, 0.2],
+    [400_000, 0.5],
+  ])('takes no more of %i bit/s than a share of %d, however often it is asked', (budgetBps, uplinkShare) => {
+    create(budgetBps, { ...LIMITS, uplinkShare });
+    const stillCost = stillBytes(budgetBps);
+    let spent = 0;
+    let count = 0;
+    const hourSeconds = 3_600;
+    for (let second = 0; second < hourSeconds; second += 1) {
+      nowMs += 1_000;
+      policy.wanted('scene');
+      policy.sample(scene());
+      const request = policy.next();
+      if (!request) continue;
+      expect(request.maxBytes).toBe(stillCost);
+      policy.begun();
+      // With what goes around the parts it costs more than it has bytes.
+      policy.spent(stillCost * 1.2);
+      spent += stillCost * 1.2;
+      count += 1;
+      policy.sent(scene());
+    }
+    expect(count).toBeGreaterThan(10);
+    expect(spent).toBeLessThanOrEqual(((budgetBps * uplinkShare) / 8) * hourSeconds + 3 * stillCost);
+  });
+
+  it('goes by the budget that there is now', () => {
+    policy.wanted('start');
+    watch(5);
+    send();
+    policy.setBudget(400_000);
+    policy.wanted('scene');
+    expect(watch(60)).toMatchObject({ maxBytes: 35_000, second: 11 });
+    policy.setBudget(60_000);
+    expect(policy.next()).toMatchObject({ maxBytes: 12_000 });
+    create(400_000, { ...LIMITS, maxBytes: 20_000 });
+    policy.wanted('start');
+    expect(watch(5)).toMatchObject({ maxBytes: 20_000 });
+  });
+
+  it('waits ever longer after each failure', () => {
+    policy.setWatched(true);
+    const waits = [0, 1, 2, 3, 4, 5, 6].map(() => {
+      policy.begun();
+      policy.failed();
+      return watch(400)?.second;
+    });
+    expect(waits).toEqual([20, 40, 80, 160, 300, 300, 300]);
+  });
+
+  it('waits ever longer, too, after each still that was sent but could not be used', () => {
+    policy.setWatched(true);
+    const waits = [0, 1, 2].map(() => {
+      watch(5);
+      send();
+      policy.refused();
+      return watch(400);
+    });
+    expect(waits).toMatchObject([
+      { reason: 'start', second: 20 },
+      { reason: 'start', second: 40 },
+      { reason: 'start', second: 80 },
+    ]);
+  });
+
+  it('begins anew with another publication, but with the same budget', () => {
+    policy.setWatched(true);
+    watch(5);
+    send(scene(), 24_000);
+    policy.reset();
+    expect(watch(60)).toBeNull();
+    policy.wanted('start');
+    expect(watch(5)).toMatchObject({ reason: 'start' });
+    send(scene(), 48_000);
+    policy.reset();
+    policy.wanted('start');
+    // 12,000 bytes below zero, some of which were earned while it was sent.
+    expect(watch(60)?.second).toBeGreaterThan(8);
+  });
+
+  it('goes on at once after it was stopped', () => {
+    policy.wanted('start');
+    watch(5);
+    policy.begun();
+    policy.stopped();
+    expect(policy.next()).toMatchObject({ reason: 'start' });
+  });
+});
+
+describe('StillUploader', () => {
+  let nowMs = 0;
+  /** Every request, and when. */
+  let sent: { name: string; data: Record<string, unknown>; atMs: number }[] = [];
+  let wireBytes = 0;
+  let roundTripMs: (part: number) => number = () => 50;
+  let refuse: string | null = null;
+
+  beforeEach(() => {
+    nowMs = 0;
+    sent = [];
+    wireBytes = 0;
+    roundTripMs = () => 50;
+    refuse = null;
+  });
+
+  const create = () =>
+    new StillUploader({
+      request: async (name, data) => {
+        sent.push({ name, data, atMs: nowMs });
+        if (name === refuse) throw new Error(`${name} refused`);
+        nowMs += roundTripMs(sent.length - 2);
+        return { stillId: 's', complete: false } as never;
+      },
+      partBytes: 1_000,
+      onBytes: (bytes) => {
+        wireBytes += bytes;
+      },
+      now: () => nowMs,
+      wait: async (delayMs) => {
+        nowMs += delayMs;
+      },
+    });
+
+  const bytes = Uint8Array.from({ length: 4_500 }, (_, index) => index % 251);
+  const still = { mimeType: 'image/webp' as const, bytes, width: 1_280, height: 720 };
+  const upload = (signal = new AbortController().signal) => create().upload('p', still, 12_000, signal);
+
+  it('announces a still and sends it in parts, in order', async () => {
+    expect(await upload()).toBe('s');
+    const [begin, ...parts] = sent;
+    expect(begin).toMatchObject({
+      name: 'beginStill',
+      data: { publicationId: 'p', mimeType: 'image/webp', byteLength: 4_500, width: 1_280, height: 720 },
+    });
+    expect(parts.map(({ data }) => data.offset)).toEqual([0, 1_000, 2_000, 3_000, 4_000]);
+    expect(Buffer.concat(parts.map(({ data }) => data.data as Uint8Array))).toEqual(Buffer.from(bytes));
+    expect(wireBytes).toBe(4_500 + 5 * PART_OVERHEAD_BYTES);
+  });
+
+  it('goes no faster than it is told', async () => {
+    await upload();
+    const parts = sent.slice(1);
+    const partMs = ((1_000 + PART_OVERHEAD_BYTES) * 8 * 1_000) / 12_000;
+    for (const [index, { atMs }] of parts.entries()) expect(atMs).toBeCloseTo(50 + index * partMs);
+  });
+
+  it('slows down while parts stand in a queue, and recovers', async () => {
+    roundTripMs = (part) => (part === 1 || part === 2 ? 900 : 50);
+    await upload();
+    const gaps = sent.slice(2).map(({ atMs }, index) => Math.round(atMs - (sent[index + 1]?.atMs ?? 0)));
+    expect(gaps).toEqual([800, 1_600, 3_200, 2_240]);
+  });
+
+  it('stops when it is told to', async () => {
+    const controller = new AbortController();
+    roundTripMs = (part) => {
+      if (part === 1) controller.abort();
+      return 50;
+    };
+    expect(await upload(controller.signal)).toBeNull();
+    expect(sent).toHaveLength(3);
+    expect(await upload(controller.signal)).toBeNull();
+    expect(sent).toHaveLength(3);
+  });
+
+  it('ends with the refusal of the relay', async () => {
+    refuse = 'stillPart';
+    await expect(upload()).rejects.toThrow('stillPart refused');
+    expect(sent).toHaveLength(2);
+  });
+});

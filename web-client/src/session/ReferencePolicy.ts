@@ -1,0 +1,206 @@
+import type { ReferenceLimits, StillWantedReason } from '../../../src/signaling/messages.js';
+import { sceneDifference, type Thumbnail } from './sceneChange.js';
+import { UNLIMITED_VIDEO_BPS } from './uplinkPolicy.js';
+
+/**
+ * Difference from the last still, in grey levels (`sceneDifference`), from which on the scene is another. Measured on
+ * recorded calls: people who talk and gesture stay between 1 and 6, a camera that moves on comes to 9 and more.
+ */
+const CHANGED_LEVELS = 8;
+/** Between two samples, below which the picture stands still enough to be sharp; people who talk: 1 to 4. */
+const CALM_LEVELS = 3;
+const CALM_SAMPLES = 2;
+/** Where there is no still at all, one that may be a little blurred is better than none for longer. */
+const PATIENCE_MS = 4_000;
+/** The relay's own count begins when the still is complete there, which we learn a little later. */
+const INTERVAL_MARGIN_MS = 500;
+const FIRST_RETRY_MS = 20_000;
+const LAST_RETRY_MS = 300_000;
+const RETRY_JITTER = 0.3;
+/** Stills as large as this at 60 kbit/s, and that large from 400 kbit/s on. */
+const SMALL = { bitrateBps: 60_000, bytes: 12_000 };
+const LARGE = { bitrateBps: 400_000, bytes: 35_000 };
+/** Slower than this the relay takes the sender for gone; faster than that a still is no better for it. */
+const MIN_PACE_BPS = 4_000;
+const MAX_PACE_BPS = 120_000;
+/** Budget that is saved up, in stills. */
+const SAVED_STILLS = 2;
+
+export interface StillRequest {
+  reason: StillWantedReason;
+  /** It should not be larger. */
+  maxBytes: number;
+}
+
+/** How large a still should be on an uplink of this budget (null: no limit). */
+export function stillBytes(budgetBps: number | null): number {
+  const share = ((budgetBps ?? LARGE.bitrateBps) - SMALL.bitrateBps) / (LARGE.bitrateBps - SMALL.bitrateBps);
+  return Math.round(SMALL.bytes + Math.min(1, Math.max(0, share)) * (LARGE.bytes - SMALL.bytes));
+}
+
+/** How fast its parts may go, bits per second. */
+export function stillPaceBps(budgetBps: number | null, uplinkShare: number): number {
+  const shareBps = (budgetBps ?? UNLIMITED_VIDEO_BPS) * uplinkShare;
+  return Math.min(Math.max(shareBps, MIN_PACE_BPS), MAX_PACE_BPS);
+}
+
+export interface ReferencePolicyOptions {
+  limits: ReferenceLimits;
+  /** Null: no limit. */
+  budgetBps: number | null;
+  /** Milliseconds of a clock that does not go back. */
+  now: () => number;
+  /** 0 to 1. */
+  random: () => number;
+}
+
+/**
+ * Decides when a sharp still is worth its bytes: when somebody watches the picture restored and there is none,
+ * when the scene has changed and is calm again, when the relay asks; within a share of the uplink's budget.
+ *
+ * Nothing is wanted before the relay has restored something, so the live video runs by then.
+ */
+export class ReferencePolicy {
+  readonly #options: ReferencePolicyOptions;
+  #budgetBps: number | null;
+  /** Bytes that may be sent; below zero after a still that cost more than it should. */
+  #credit: number;
+  #creditAtMs: number;
+  #watched = false;
+  #wish: { reason: StillWantedReason; sinceMs: number; own: boolean } | null = null;
+  #sending = false;
+  /** Of the last still that the relay has. */
+  #still: Thumbnail | null = null;
+  #hasStill = false;
+  #last: Thumbnail | null = null;
+  #calmSamples = 0;
+  #notBeforeMs = 0;
+  #failures = 0;
+  /** Counted apart: each of them follows on a still that was sent without failure. */
+  #refusals = 0;
+
+  constructor(options: ReferencePolicyOptions) {
+    this.#options = options;
+    this.#budgetBps = options.budgetBps;
+    this.#creditAtMs = options.now();
+    // The first still of a call need not be saved up for.
+    this.#credit = this.#stillBytes();
+  }
+
+  setBudget(budgetBps: number | null): void {
+    this.#earn();
+    this.#budgetBps = budgetBps;
+  }
+
+  /** Whether somebody watches the picture restored now. */
+  setWatched(watched: boolean): void {
+    this.#watched = watched;
+    if (!watched && this.#wish?.own) this.#wish = null;
+  }
+
+  /** The relay asks for a still. */
+  wanted(reason: StillWantedReason): void {
+    if (reason !== 'scene') this.#hasStill = false;
+    this.#wish = { reason, sinceMs: this.#options.now(), own: false };
+  }
+
+  /** The picture now, about once a second. */
+  sample(thumbnail: Thumbnail): void {
+    const calm = this.#last !== null && sceneDifference(thumbnail, this.#last) < CALM_LEVELS;
+    this.#calmSamples = calm ? this.#calmSamples + 1 : 0;
+    this.#last = thumbnail;
+    if (!this.#watched || this.#sending) return;
+    if (!this.#hasStill) {
+      this.#wish ??= { reason: 'start', sinceMs: this.#options.now(), own: true };
+      return;
+    }
+    const changed = this.#still !== null && sceneDifference(thumbnail, this.#still) >= CHANGED_LEVELS;
+    if (changed) this.#wish ??= { reason: 'scene', sinceMs: this.#options.now(), own: true };
+    // Whoever walked through the picture is gone again.
+    else if (this.#wish?.own && this.#wish.reason === 'scene') this.#wish = null;
+  }
+
+  /** The still that should be taken now; null: none. */
+  next(): StillRequest | null {
+    const nowMs = this.#options.now();
+    if (!this.#wish || this.#sending || nowMs < this.#notBeforeMs) return null;
+    const { reason, sinceMs } = this.#wish;
+    const patient = reason === 'scene' || nowMs - sinceMs < PATIENCE_MS;
+    if (patient && this.#calmSamples < CALM_SAMPLES) return null;
+    this.#earn();
+    const maxBytes = this.#stillBytes();
+    return this.#credit >= maxBytes ? { reason, maxBytes } : null;
+  }
+
+  /** A still is on its way: `next` has none until `sent` or `failed`. */
+  begun(): void {
+    this.#sending = true;
+  }
+
+  /** Bytes went out for a still. */
+  spent(bytes: number): void {
+    this.#earn();
+    this.#credit -= bytes;
+  }
+
+  /** The relay has the whole still; its thumbnail. */
+  sent(thumbnail: Thumbnail): void {
+    this.#sending = false;
+    this.#still = thumbnail;
+    this.#hasStill = true;
+    this.#wish = null;
+    this.#failures = 0;
+    this.#notBeforeMs = this.#options.now() + this.#options.limits.minIntervalMs + INTERVAL_MARGIN_MS;
+  }
+
+  /** It could not be taken, or not be sent: again later, ever more seldom. */
+  failed(): void {
+    this.#sending = false;
+    this.#failures += 1;
+    this.#backOff(this.#failures);
+  }
+
+  /** The restorer could not use what was sent. */
+  refused(): void {
+    this.#still = null;
+    this.#hasStill = false;
+    this.#refusals += 1;
+    this.#backOff(this.#refusals);
+  }
+
+  /** It was stopped, through nobody's fault: the publication ended, or the connection. */
+  stopped(): void {
+    this.#sending = false;
+  }
+
+  /** The relay has no still any more: another publication, or the person opted out. Budget and pauses stay. */
+  reset(): void {
+    this.#wish = null;
+    this.#still = null;
+    this.#hasStill = false;
+    this.#watched = false;
+    this.#last = null;
+    this.#calmSamples = 0;
+    this.#refusals = 0;
+  }
+
+  #backOff(times: number): void {
+    const delayMs = Math.min(FIRST_RETRY_MS * 2 ** (times - 1), LAST_RETRY_MS);
+    const jitter = 1 + RETRY_JITTER * (2 * this.#options.random() - 1);
+    this.#notBeforeMs = Math.max(this.#notBeforeMs, this.#options.now() + delayMs * jitter);
+  }
+
+  #stillBytes(): number {
+    return Math.min(stillBytes(this.#budgetBps), this.#options.limits.maxBytes);
+  }
+
+  #earn(): void {
+    const nowMs = this.#options.now();
+    const earnedBps = (this.#budgetBps ?? UNLIMITED_VIDEO_BPS) * this.#options.limits.uplinkShare;
+    const earned = (earnedBps / 8) * ((nowMs - this.#creditAtMs) / 1_000);
+    // Saved up at a larger budget, it stays.
+    const most = Math.max(this.#credit, SAVED_STILLS * this.#stillBytes());
+    this.#credit = Math.min(this.#credit + earned, most);
+    this.#creditAtMs = nowMs;
+  }
+}

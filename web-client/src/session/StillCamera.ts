@@ -1,0 +1,153 @@
+import type { CodedStill } from './StillUploader.js';
+import { THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, type Thumbnail } from './sceneChange.js';
+
+export interface TakenStill extends CodedStill {
+  thumbnail: Thumbnail;
+}
+
+const MIME_TYPE = 'image/webp';
+/** The restored picture is no larger. */
+const MAX_SIDES = { long: 1_280, short: 720 };
+/** Best first. */
+const QUALITIES = [0.92, 0.88, 0.84, 0.8, 0.76, 0.72, 0.67, 0.62, 0.57, 0.52, 0.46, 0.4, 0.34, 0.28] as const;
+/** Where the lowest quality is still too large. */
+const SCALES = [1, 0.75, 0.5] as const;
+const GRAB_TIMEOUT_MS = 2_000;
+
+/** Whether this browser can code stills as we need them: some answer with PNG, far too large. */
+export async function canTakeStills(): Promise<boolean> {
+  const canvas = document.createElement('canvas');
+  canvas.width = 1;
+  canvas.height = 1;
+  return (await encode(canvas, 0.5)) !== null;
+}
+
+/** The size of a still of a camera's picture: its shape, not larger than it nor than is allowed. */
+export function stillSize(
+  { width, height }: { width: number; height: number },
+  maxSide: number,
+): { width: number; height: number } {
+  const long = Math.max(width, height);
+  const short = Math.min(width, height);
+  const scale = Math.min(1, Math.min(MAX_SIDES.long, maxSide) / long, MAX_SIDES.short / short);
+  return { width: Math.round(width * scale), height: Math.round(height * scale) };
+}
+
+/** Looks at a camera's track: tiny pictures of it now and then, and sharp stills at its full size. */
+export class StillCamera {
+  readonly #video = document.createElement('video');
+  /** Null: the browser has none. */
+  readonly #grabber: ImageCapture | null;
+  readonly #thumbnail = context(THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT);
+
+  constructor(track: MediaStreamTrack) {
+    this.#grabber = 'ImageCapture' in globalThis ? new ImageCapture(track) : null;
+    this.#video.muted = true;
+    this.#video.playsInline = true;
+    this.#video.srcObject = new MediaStream([track]);
+    // Refused only together with autoplay of muted video: then there are no thumbnails.
+    this.#video.play().catch(() => {});
+  }
+
+  /** Null: the camera has shown nothing yet. */
+  thumbnail(): Thumbnail | null {
+    return this.#hasPicture() ? this.#reduce(this.#video) : null;
+  }
+
+  /** The picture as it is now, as good as fits; null: there is none, or none that fits. */
+  async take(options: { maxBytes: number; maxSide: number }): Promise<TakenStill | null> {
+    const frame = await this.#grab();
+    if (!frame) return null;
+    try {
+      const full = stillSize(sizeOf(frame), options.maxSide);
+      const thumbnail = this.#reduce(frame);
+      for (const scale of SCALES) {
+        const width = Math.round(full.width * scale);
+        const height = Math.round(full.height * scale);
+        const picture = context(width, height);
+        picture.drawImage(frame, 0, 0, width, height);
+        const bytes = await encodeWithin(picture.canvas, options.maxBytes);
+        if (bytes) return { mimeType: MIME_TYPE, bytes, width, height, thumbnail };
+      }
+      return null;
+    } finally {
+      if (frame instanceof ImageBitmap) frame.close();
+    }
+  }
+
+  close(): void {
+    this.#video.pause();
+    this.#video.srcObject = null;
+  }
+
+  /** A frame of its own where the browser has that, which also works while the page is hidden. */
+  async #grab(): Promise<ImageBitmap | HTMLVideoElement | null> {
+    const grabbed = this.#grabber?.grabFrame().catch(() => null);
+    if (grabbed) {
+      let late = false;
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const timeout = new Promise<null>((resolve) => {
+        timer = setTimeout(() => {
+          late = true;
+          resolve(null);
+        }, GRAB_TIMEOUT_MS);
+      });
+      void grabbed.then((bitmap) => late && bitmap?.close());
+      const bitmap = await Promise.race([grabbed, timeout]);
+      clearTimeout(timer);
+      if (bitmap) return bitmap;
+    }
+    return this.#hasPicture() ? this.#video : null;
+  }
+
+  #hasPicture(): boolean {
+    return this.#video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA && this.#video.videoWidth > 0;
+  }
+
+  #reduce(picture: CanvasImageSource): Thumbnail {
+    this.#thumbnail.drawImage(picture, 0, 0, THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT);
+    const { data } = this.#thumbnail.getImageData(0, 0, THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT);
+    return Uint8Array.from({ length: THUMBNAIL_WIDTH * THUMBNAIL_HEIGHT }, (_, cell) => {
+      const [red = 0, green = 0, blue = 0] = data.subarray(cell * 4, cell * 4 + 3);
+      return 0.299 * red + 0.587 * green + 0.114 * blue;
+    });
+  }
+}
+
+function sizeOf(frame: ImageBitmap | HTMLVideoElement): { width: number; height: number } {
+  if (frame instanceof ImageBitmap) return frame;
+  return { width: frame.videoWidth, height: frame.videoHeight };
+}
+
+function context(width: number, height: number): CanvasRenderingContext2D {
+  const canvas = document.createElement('canvas');
+  canvas.width = width;
+  canvas.height = height;
+  const made = canvas.getContext('2d', { alpha: false, willReadFrequently: true });
+  if (!made) throw new Error('this browser has no 2d canvas');
+  // Averages what is made smaller, instead of picking pixels.
+  made.imageSmoothingQuality = 'medium';
+  return made;
+}
+
+/** The best quality that fits; null: none does. */
+async function encodeWithin(canvas: HTMLCanvasElement, maxBytes: number): Promise<Uint8Array | null> {
+  let best: Uint8Array | null = null;
+  let from = 0;
+  let to: number = QUALITIES.length;
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    const bytes = await encode(canvas, QUALITIES[middle] ?? 0);
+    if (!bytes) return null;
+    if (bytes.byteLength <= maxBytes) {
+      best = bytes;
+      to = middle;
+    } else from = middle + 1;
+  }
+  return best;
+}
+
+async function encode(canvas: HTMLCanvasElement, quality: number): Promise<Uint8Array | null> {
+  const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, MIME_TYPE, quality));
+  return blob?.type === MIME_TYPE ? new Uint8Array(await blob.arrayBuffer()) : null;
+}
