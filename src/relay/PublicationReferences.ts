@@ -35,6 +35,8 @@ export class PublicationReferences {
   readonly #options: PublicationReferencesOptions;
   readonly #inbox: ReferenceInbox;
   readonly #wishes: StillWishes;
+  /** A restored stream began, and nothing was asked for yet. */
+  #started = false;
 
   constructor(options: PublicationReferencesOptions) {
     const { limits, now = () => performance.now() } = options;
@@ -100,14 +102,19 @@ export class PublicationReferences {
 
   /** A restored stream began. */
   restorationStarted(): void {
-    this.#want(this.#wishes.started());
+    this.#started = true;
   }
 
   restorerDied(): void {
     this.#wishes.restorerDied();
   }
 
-  reported({ reference }: TrackReport): void {
+  reported({ reference, takesStills }: TrackReport): void {
+    // Not before: a still that the model has no use for would only take of the uplink.
+    if (this.#started && takesStills) {
+      this.#started = false;
+      this.#want(this.#wishes.started());
+    }
     this.#want(this.#wishes.reported(reference));
   }
 

@@ -14,7 +14,9 @@ const ASPECT_TOLERANCE = 0.02;
 export function stillTypeOf(bytes: Uint8Array): 'image/webp' | 'image/avif' | null {
   const text = (from: number, to: number) => Buffer.from(bytes.subarray(from, to)).toString('latin1');
   if (text(0, 4) === 'RIFF' && text(8, 12) === 'WEBP') return 'image/webp';
-  return text(4, 12) === 'ftypavif' ? 'image/avif' : null;
+  // The major brand, or one of those that it is compatible with.
+  const brands = text(8, 64).match(/.{4}/gs) ?? [];
+  return text(4, 8) === 'ftyp' && brands.includes('avif') ? 'image/avif' : null;
 }
 
 /**

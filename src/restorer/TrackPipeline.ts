@@ -438,6 +438,7 @@ export class TrackPipeline implements ScheduledTrack {
       plisSent,
       framesDropped: meters.framesDropped,
       jitterMs,
+      takesStills: restored && this.#restore.target?.variant.references !== undefined,
       reference: restored ? this.#reference.report(nowMs) : null,
     });
   }

@@ -101,6 +101,7 @@ const reportSchema: z.ZodType<TrackReport> = z.strictObject({
   plisSent: count,
   framesDropped: count,
   jitterMs: z.number().min(0),
+  takesStills: z.boolean(),
   reference: z
     .strictObject({
       id: z.string(),

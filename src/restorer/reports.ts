@@ -24,6 +24,7 @@ export function blankReport(options: RestoreTrackOptions, reason: NotRestoredRea
     plisSent: 0,
     framesDropped: 0,
     jitterMs: 0,
+    takesStills: false,
     reference: null,
   };
 }
@@ -35,6 +36,7 @@ export function downReport(last: TrackReport): TrackReport {
     level: 'original',
     reason: 'restorer-down',
     stages: null,
+    takesStills: false,
     reference: null,
     outputFps: 0,
     outputBitrateBps: 0,

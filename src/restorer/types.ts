@@ -77,6 +77,8 @@ export interface TrackReport {
   plisSent: number;
   framesDropped: number;
   jitterMs: number;
+  /** Whether the model that runs takes sharp stills. */
+  takesStills: boolean;
   /** Null: none has come, or the model that runs takes none. */
   reference: ReferenceReport | null;
 }

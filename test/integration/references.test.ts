@@ -24,6 +24,11 @@ async function start(
   const config = { ...more.config, references: { minIntervalMs: 1_000, ...references } };
   const relay = await startTestServer({ ...more, config });
   open.push({ close: () => relay.server.close() });
+  // As a restorer does, once a second.
+  const reports = setInterval(() => {
+    for (const trackId of relay.restorer.tracks.keys()) relay.restorer.report(trackId, 'full');
+  }, 100);
+  open.push({ close: () => clearInterval(reports) });
   return relay;
 }
 
@@ -49,6 +54,11 @@ async function call(relay: Relay) {
     await ben.subscribe(publicationId, 'restored');
     await ben.until('the restored view', () => ben.selected(publicationId)?.view === 'restored');
   };
+  /** And the relay has asked for a still. */
+  const watchUnreferred = async () => {
+    await watch();
+    await ann.until('the wish', () => ann.last('stillWanted')?.reason === 'start');
+  };
   /** The restorer dies, and is there again. */
   const restart = async () => {
     const before = ben.all('consumerAdded').length;
@@ -58,7 +68,7 @@ async function call(relay: Relay) {
   };
   /** Every still that the restorer's present track was given. */
   const given = () => relay.restorer.tracks.get(publicationId)?.references.map((still) => still?.id ?? null);
-  return { ann, ben, publicationId, watch, restart, given };
+  return { ann, ben, publicationId, watch, watchUnreferred, restart, given };
 }
 
 const announcement = (publicationId: string, bytes: Uint8Array): RequestData<'beginStill'> => ({
@@ -136,8 +146,8 @@ describe('stills', () => {
 
   it('are forgotten when the sender declines them, and not asked for again', async () => {
     const relay = await start();
-    const { ann, publicationId, watch, restart, given } = await call(relay);
-    await watch();
+    const { ann, publicationId, watchUnreferred, restart, given } = await call(relay);
+    await watchUnreferred();
     const stillId = await sendStill(ann, publicationId);
     await ann.request('forgetStills', { publicationId });
     expect(given()).toEqual([stillId, null]);
@@ -151,8 +161,8 @@ describe('stills', () => {
 
   it('are forgotten with the permission to restore, and with the publication', async () => {
     const relay = await start();
-    const { ann, ben, publicationId, watch, given } = await call(relay);
-    await watch();
+    const { ann, ben, publicationId, watchUnreferred, given } = await call(relay);
+    await watchUnreferred();
     await sendStill(ann, publicationId);
     await ann.request('updatePublication', { publicationId, restorable: false });
     await expect(ann.request('beginStill', announcement(publicationId, webpStill()))).rejects.toEqual(
@@ -174,8 +184,8 @@ describe('stills', () => {
 
   it('that the restorer cannot use are forgotten, with word to the sender', async () => {
     const relay = await start();
-    const { ann, publicationId, watch, restart, given } = await call(relay);
-    await watch();
+    const { ann, publicationId, watchUnreferred, restart, given } = await call(relay);
+    await watchUnreferred();
     const stillId = await sendStill(ann, publicationId);
     relay.restorer.emit('referenceRefused', publicationId, stillId, 'the still is damaged');
     await ann.until('the news', () => ann.last('stillRefused')?.stillId === stillId);
@@ -201,6 +211,17 @@ describe('stills', () => {
     const reports = setInterval(() => report(0.2, 20_000), 100);
     open.push({ close: () => clearInterval(reports) });
     await ann.until('the wish', () => ann.last('stillWanted')?.reason === 'scene');
+  });
+
+  it('are not asked for while the model that runs takes none', async () => {
+    const relay = await start();
+    relay.restorer.takesStills = false;
+    const { ann, watch } = await call(relay);
+    await watch();
+    await passed(1_000);
+    expect(ann.all('stillWanted')).toEqual([]);
+    relay.restorer.takesStills = true;
+    await ann.until('the wish', () => ann.last('stillWanted')?.reason === 'start');
   });
 
   it('are asked for again when the sender was away', async () => {

@@ -37,6 +37,8 @@ export class FakeRestorer extends EventEmitter<RestorerEvents> implements Restor
   closed = false;
   /** Announce `trackStarted` with the first packet of the original. */
   autoStart = true;
+  /** Of the model, in reports. */
+  takesStills = true;
   /** Rejects the next starts with it. */
   refusal: VireoError | null = null;
   readonly info: RestorerInfo = {
@@ -111,7 +113,8 @@ export class FakeRestorer extends EventEmitter<RestorerEvents> implements Restor
     reason: NotRestoredReason | null = null,
     reference: ReferenceReport | null = null,
   ): void {
-    this.emit('report', { ...fakeReport(trackId, level, reason), reference });
+    const { takesStills } = this;
+    this.emit('report', { ...fakeReport(trackId, level, reason), takesStills, reference });
   }
 
   /** As when the child dies: every track is lost; `recover` ends it. */
@@ -174,6 +177,7 @@ export function fakeReport(
     plisSent: 0,
     framesDropped: 0,
     jitterMs: 0,
+    takesStills: true,
     reference: null,
   };
 }
