@@ -44,6 +44,8 @@ class Planes:
 
     `first`, `stride`: which pictures; `box` (x, y, width, height): what is seen of them. Indexed by three slices."""
 
+    alien = False  # of another clip than it is used with
+
     def __init__(self, path, first=0, stride=1, box=None):
         self.file = open(path, "rb", buffering=0)
         version = np.lib.format.read_magic(self.file)
@@ -154,6 +156,7 @@ class Clips:
             other = self.index[rng.choice(len(self.index), p=self.p)]
             if other["dir"] != m["dir"] and other.get("references"):
                 still = Planes(other["dir"] / other["references"][0]["file"])
+                still.alien = True
         elif self.stills and m.get("references"):
             still = m["references"][rng.integers(len(m["references"]))]["file"]
             still = Planes(m["dir"] / still, 0, 1, point.get("crop"))
@@ -261,6 +264,9 @@ class Slot:
         # Between still and call cameras move, and change their exposure.
         self.moved = rng.integers(-24, 25, 2) if rng.random() < 0.5 else (0, 0)
         self.relit = (rng.uniform(0.93, 1.07), rng.uniform(-6, 6)) if rng.random() < 0.3 else (1.0, 0.0)
+        if self.still is not None and self.still.alien:
+            gain = rng.uniform(1, 3)  # the louder, the more harm in believing it
+            self.relit = gain, 110 * (1 - gain)
         n, h, w = self.lr.shape
         # Some walks are long: in a call the state is old, and must do no harm.
         self.left = int(rng.integers(1, degrade.LONGEST_WALK // self.length + 1))

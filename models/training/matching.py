@@ -19,7 +19,7 @@ NEAR = 0.02  # per squared place: of equals, the nearest
 AROUND = (8, 5, 5)  # size of the compared neighbourhoods, finest first; even for blocks
 MARGIN = 20  # cells, a multiple of 2^(LEVELS - 1), that a find may lie outside of a crop
 NOISE = 8.0  # squared code values; from here on trust falls with their logarithm: thin uplinks leave a hundred times as much
-ALIEN = 800.0  # and from which on a find is none at all
+ALIEN = 400.0  # and from which on a find is none at all
 SURE = 100  # trust in equals
 
 
