@@ -262,7 +262,7 @@ class Slot:
         if rng.random() < 0.25:
             self.still = None
         # Between still and call cameras move, and change their exposure.
-        self.moved = rng.integers(-24, 25, 2) if rng.random() < 0.5 else (0, 0)
+        self.moved = rng.integers(-24, 25, 2) if rng.random() < 0.15 else (0, 0)
         self.relit = (rng.uniform(0.93, 1.07), rng.uniform(-6, 6)) if rng.random() < 0.3 else (1.0, 0.0)
         if self.still is not None and self.still.alien:
             gain = rng.uniform(1, 3)  # the louder, the more harm in believing it

@@ -88,11 +88,12 @@ def masked(scale, fill):
     return scale > 1 or fill
 
 
-TABLES = [("keys0", 5), ("keys1", 9), ("keys2", 9), ("values", models.CELL**2)]  # of a still: [places, …]
+# Of a still: name, and what stands in a place's row; None: a number.
+TABLES = [("keys0", 5), ("cells0", None), ("keys1", 9), ("cells1", None), ("cells2", None), ("values", models.CELL**2)]
 
 
 def table_ports(suffix):
-    return [(f"{name}{suffix}", U8 if name == "values" else F32, f"{name}_places", width) for name, width in TABLES]
+    return [(f"{name}{suffix}", U8 if name == "values" else F32, f"{name}_places", *([width] if width else [])) for name, width in TABLES]
 
 
 def ports(net, scale, fill, layout, stills=False):
@@ -316,7 +317,7 @@ class Integers:
         linear = self.pixels(inputs, whole, step, None, middle, coarse, models.DETAIL)
         if self.stills:
             told, found = self.told(luma)
-            refer = self.conv(told, middle, *models.levels(net.refer.weight), None, middle, x_scale=1)
+            refer = self.of_told(told, net.refer)
             first = self.sum(first, zero, refer, middle, zero)
         first = self.sum(first, zero, self.layer(first, net.before, middle), middle, zero)
         wide = self.gather(first, coarse, 2, fine)
@@ -340,7 +341,9 @@ class Integers:
         detail = g.add("QLinearAdd", detail, unit, middle, linear, unit, middle, unit, middle, domain="com.microsoft")
         if self.stills:
             part = g.const(np.float32(1 / 256))
-            rely = g.add("QLinearSigmoid", self.layer(x, net.rely, middle), g.const(np.float32(4 * models.STEP)), middle, part, zero,
+            trust = self.of_told(told, net.trust)
+            rely = self.sum(self.layer(x, net.rely, middle), middle, trust, middle, middle)
+            rely = g.add("QLinearSigmoid", rely, g.const(np.float32(4 * models.STEP)), middle, part, zero,
                          domain="com.microsoft")
             found = g.add("QLinearMul", found, self.one, middle, rely, part, zero, unit, middle, domain="com.microsoft")
             detail = g.add("QLinearAdd", detail, unit, middle, found, unit, middle, unit, middle, domain="com.microsoft")
@@ -354,14 +357,19 @@ class Integers:
         self.chroma(size)
         return g.model(f"vireo-x{scale}", *ports(net, scale, self.fill, "nhwc", self.stills))
 
+    def of_told(self, told, conv):
+        """A Conv of what the network is told, which has some channels more here."""
+        whole, step = models.levels(conv.weight)
+        whole = torch.nn.functional.pad(whole, (0, 0, 0, 0, 0, graph_matching.NONE))
+        return self.conv(told, self.middle, whole, step, None, self.middle, x_scale=1)
+
     def told(self, luma):
         """What a still says of every fine cell, and trust in it."""
         g, by = self.g, models.CELL // self.scale
         cells = g.add("Cast", luma, to=F32)
         if by > 1:
             cells = g.add("AveragePool", cells, kernel_shape=[by, by], strides=[by, by])
-        *keys, values = (f"{name}_in" for name, _ in TABLES)
-        return graph_matching.Matching(g).told(cells, keys, values)
+        return graph_matching.Matching(g).told(cells, [f"{name}_in" for name, _ in TABLES])
 
     def pixels(self, inputs, whole, step, bias, zero, coarse, y_scale=None):
         """A convolution of the input's pixels, onto the fine grid."""
@@ -411,8 +419,7 @@ def integers(net, scale, fill=False, stills=False):
 def tables(scale):
     """What is made once of a still, uint8 luma of the output's size: the tables that variants with stills take."""
     g = Graph()
-    keys, values = graph_matching.Matching(g).tables("still", scale)
-    for (name, _), table in zip(TABLES, [*keys, values]):
+    for (name, _), table in zip(TABLES, graph_matching.Matching(g).tables("still", scale)):
         g.add("Identity", table, out=f"{name}_out")
     return g.model(f"vireo-x{scale}-still", [("still", U8, 1, 1, "h", "w")], table_ports("_out"))
 

@@ -1,7 +1,7 @@
 """matching.py as ONNX nodes: the tables of a still, made once, and the look-up of every frame. Those of several stills are one below the other.
 
-Tables of the three levels are float32 [places, n], the cells with a margin of matching.MARGIN (halved from level to level) on
-each side and each with those that a step leads to, so that they are one row (finest level: 5, else 9); values are
+Tables of a level are float32: [places, n], the cells with a margin of matching.MARGIN (halved from level to level) on
+each side and each with those that a step leads to, so that they are one row (finest level: 5, else 9), and [places], the cells alone; values are
 uint8 [places + 1, CELL^2] with zero at 128, the last row all zeros: what is found where nothing is.
 """
 import math
@@ -13,6 +13,9 @@ import matching
 import model as models
 
 F32, I32 = TensorProto.FLOAT, TensorProto.INT32
+
+
+NONE = -(models.CELL**2 + 1) % 4  # channels of zeros behind what the network is told
 
 
 def steps(level):
@@ -48,7 +51,8 @@ class Matching:
         return self.g.add("Conv", x, self.g.const(pick), kernel_shape=[side, side])
 
     def tables(self, luma, scale):
-        """From a still's luma, uint8 [1,1,H,W]: the names ([keys by level, finest first], values)."""
+        """From a still's luma, uint8 [1,1,H,W]: the names of its tables, finest level first (of each but the coarsest, places with
+        those around them, then alone), and of its values."""
         g, m = self.g, matching.MARGIN
         still = g.add("Cast", luma, to=F32)
 
@@ -67,9 +71,13 @@ class Matching:
         keys = g.add("Pad", mean(still, models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
         rows = []
         for level, plane in enumerate(self.pyramid(keys)):
+            column = g.add("Reshape", plane, g.ints(-1))
+            if level == matching.LEVELS - 1:
+                rows.append(column)
+                break
             around = self.shifted(g.add("Pad", plane, g.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"), 1, steps(level))
-            rows.append(g.add("Reshape", g.add("Transpose", around, perm=[0, 2, 3, 1]), g.ints(-1, len(steps(level)))))
-        return rows, values
+            rows += [g.add("Reshape", g.add("Transpose", around, perm=[0, 2, 3, 1]), g.ints(-1, len(steps(level)))), column]
+        return [*rows, values]
 
     def smooth(self, x, k):
         """matching.smooth, one direction after the other."""
@@ -93,22 +101,27 @@ class Matching:
         own = g.add("Add", g.add("Mul", g.add("Add", row, m), wide), g.add("Add", column, m))
         return own, wide, g.add("Mul", wide, high)
 
-    def centre(self, table, level):
-        """What of a table's rows is the place itself, [places, 1]."""
-        at = steps(level).index((0, 0))
-        return self.g.add("Slice", table, self.g.ints(at), self.g.ints(at + 1), self.g.ints(1))
+    def first(self, plane, cells, level):
+        """The cells of the first still that lie where `cells` do, [1,1,h,w]."""
+        g, margin = self.g, matching.MARGIN >> level
+        height, width = self.size(cells)
+        wide, high = (g.add("Add", v, g.ints(2 * margin)) for v in (width, height))
+        ends = g.shape(g.ints(1), *(g.add("Add", v, g.ints(margin)) for v in (height, width)))
+        return g.add("Slice", g.add("Reshape", plane, g.shape(-1, 1, high, wide)), g.ints(0, margin, margin), ends, g.ints(0, 2, 3))
 
-    def coarsest(self, table, cells, level):
+    def coarsest(self, plane, cells, level):
         """(still, row, column) of the likest places, the last two from the cells' own, int32 [1,1,h,w]."""
         g, reach, margin = self.g, matching.REACH, matching.MARGIN >> level
         height, width = self.size(cells)
         wide, high = (g.add("Add", v, g.ints(2 * margin)) for v in (width, height))
-        plane = g.add("Reshape", self.centre(table, level), g.shape(-1, 1, high, wide))
+        plane = g.add("Reshape", plane, g.shape(-1, 1, high, wide))
         spare = margin - reach
         ends = g.shape(*(g.add("Add", v, g.ints(margin + reach)) for v in (height, width)))
         every = self.shifted(g.add("Slice", plane, g.ints(spare, spare), ends, g.ints(2, 3)), reach)
-        cost = matching.NEAR * (np.array(matching.near(reach)) ** 2).sum(1)
-        unlike = g.add("Add", self.unlike(every, cells, level), g.const(cost.astype(np.float32).reshape(1, -1, 1, 1)))
+        places = np.array(matching.near(reach))
+        elsewhere = np.where(places.any(1), matching.STILL, 1.0).astype(np.float32).reshape(1, -1, 1, 1)
+        unlike = g.add("Add", g.add("Mul", self.unlike(every, cells, level), g.const(elsewhere)),
+                       g.const((matching.NEAR * (places**2).sum(1)).astype(np.float32).reshape(1, -1, 1, 1)))
         unlike = g.add("Reshape", unlike, g.shape(1, -1, height, width))
         least = g.add("Cast", g.add("ArgMin", unlike, axis=1, keepdims=1), to=I32)
         side, r, count = self.number(2 * reach + 1), self.number(reach), self.number((2 * reach + 1) ** 2)
@@ -118,14 +131,15 @@ class Matching:
         return which, g.add("Sub", row, r), g.add("Sub", g.add("Sub", place, g.add("Mul", row, side)), r)
 
     def doubled(self, block, cells):
-        """Of every block, for its 2x2 places, [1,1,h,w]."""
-        g = self.g
-        x = g.add("Expand", g.add("Unsqueeze", block, g.ints(3, 5)), g.ints(1, 1, 1, 2, 1, 2))
-        return g.add("Reshape", x, g.shape(1, 1, *self.size(cells)))
+        """Of every block, for its 2x2 places, [1,1,h,w]. Columns first: rows are whole ones then, and copied as such."""
+        g, (height, width) = self.g, self.size(cells)
+        rows = g.add("Div", height, g.ints(2))
+        x = g.add("Reshape", g.add("Expand", g.add("Unsqueeze", block, g.ints(4)), g.ints(1, 1, 1, 1, 2)), g.shape(1, 1, rows, 1, width))
+        return g.add("Reshape", g.add("Expand", x, g.ints(1, 1, 1, 2, 1)), g.shape(1, 1, height, width))
 
-    def finer(self, table, cells, level, which, row, column):
+    def finer(self, table, plane, cells, level, which, row, column):
         """(still, distance in its table of the likest place from the own one, width of the table, how unlike the likest is), of every place
-        or of every block if those decide; near the offsets of the next coarser level, or standing still."""
+        or of every block if those decide; near the offsets of the next coarser level, or standing still in the first still."""
         g = self.g
         own, wide, places = self.places(cells, level)
         ahead = g.add("Mul", g.add("Add", g.add("Mul", row, wide), column), self.number(2))
@@ -133,23 +147,28 @@ class Matching:
         start = g.add("Add", own, self.doubled(g.add("Add", ahead, other), cells))
         around = g.add("Gather", table, g.add("Squeeze", start, g.ints(0, 1)))  # [h,w,n]
         around = g.add("Unsqueeze", g.add("Transpose", around, perm=[2, 0, 1]), g.ints(0))
-        still = g.add("Gather", g.add("Squeeze", self.centre(table, level), g.ints(1)), g.add("Add", own, self.doubled(other, cells)))
+        still = self.first(plane, cells, level)
         unlike = self.unlike(g.add("Concat", around, still, axis=1), cells, level)
         if matching.AROUND[level] % 2:
             ahead, which = self.doubled(ahead, cells), self.doubled(which, cells)
+        nowhere, count = g.add("Mul", ahead, self.number(0)), len(steps(level))
         near = np.array(steps(level), np.int32)
         step = g.add("Add", g.add("Mul", g.const(near[:, :1].reshape(1, -1, 1, 1)), wide), g.const(near[:, 1:].reshape(1, -1, 1, 1)))
-        moved = g.add("Concat", g.add("Add", ahead, step), g.add("Mul", ahead, self.number(0)), axis=1)
-        least = g.add("ArgMin", unlike, axis=1, keepdims=1)
+        moved = g.add("Concat", g.add("Add", ahead, step), nowhere, axis=1)
+        # Also a step may lead back to the own place.
+        elsewhere = g.add("Where", g.add("Equal", moved, self.number(0)), g.const(np.float32(1)), g.const(np.float32(matching.STILL)))
+        least = g.add("ArgMin", g.add("Mul", unlike, elsewhere), axis=1, keepdims=1)
+        which = g.add("GatherElements", g.add("Concat", *[which] * count, nowhere, axis=1), least, axis=1)
         return which, g.add("GatherElements", moved, least, axis=1), wide, g.add("GatherElements", unlike, least, axis=1)
 
-    def told(self, cells, keys, values):
-        """(matching.told as uint8 [1,h,w,CELL^2 + 1] with zero at 128, the found part of it); cells float32 [1,1,h,w].
+    def told(self, cells, stills):
+        """(matching.told as uint8 [1,h,w,CELL^2 + 1 + NONE] with zero at 128, the found part of it); cells float32 [1,1,h,w].
         `found_out`, float32 [1], is how far the whole picture was found."""
         g, levels = self.g, self.pyramid(cells)
-        which, row, column = self.coarsest(keys[-1], levels[-1], matching.LEVELS - 1)
+        *tables, values = stills
+        which, row, column = self.coarsest(tables[-1], levels[-1], matching.LEVELS - 1)
         for level in range(matching.LEVELS - 2, -1, -1):
-            which, moved, wide, unlike = self.finer(keys[level], levels[level], level, which, row, column)
+            which, moved, wide, unlike = self.finer(*tables[2 * level:2 * level + 2], levels[level], level, which, row, column)
             if level == 0:
                 break
             # Back to rows and columns: offsets are smaller than the margin, and so than half a row.
@@ -159,15 +178,19 @@ class Matching:
             column = g.add("Sub", g.add("Sub", moved, g.add("Mul", row, wide)), half)
             row = g.add("Sub", row, half)
         own, _, places = self.places(cells, 0)
-        # A still's values have one row more than its keys.
-        moved = g.add("Add", moved, g.add("Mul", which, g.add("Add", places, self.number(1))))
-        index, unlike = g.add("Add", own, self.doubled(moved, cells)), self.doubled(unlike, cells)
-        index = g.add("Where", g.add("Less", unlike, g.const(np.float32(matching.ALIEN))), index, places)
-        found = g.add("Gather", values, g.add("Squeeze", index, g.ints(1)))
+        sure = g.add("Where", g.add("Equal", moved, self.number(0)), g.const(np.float32(1)), g.const(np.float32(matching.MOVED)))
         more = g.add("Log", g.add("Add", g.add("Mul", unlike, g.const(np.float32(1 / matching.NOISE))), g.const(np.float32(1))))
         trust = g.add("Sub", g.const(np.float32(1)), g.add("Mul", more, g.const(np.float32(1 / math.log1p(matching.ALIEN / matching.NOISE)))))
-        trust = g.add("Max", trust, g.const(np.float32(0)))
+        trust = g.add("Mul", g.add("Max", trust, g.const(np.float32(0))), sure)
         g.add("Reshape", g.add("ReduceMean", trust, axes=[0, 1, 2, 3], keepdims=0), g.ints(1), out="found_out")
         trust = g.add("QuantizeLinear", trust, g.const(np.float32(1 / matching.SURE)), g.const(np.uint8(128)))
-        trust = g.add("Reshape", trust, g.shape(1, *self.size(cells), 1))
-        return g.add("Concat", found, trust, axis=3), found
+        trust = g.add("Reshape", self.doubled(trust, cells), g.shape(1, *self.size(cells), 1))
+        own, _, places = self.places(cells, 0)
+        # A still's values have one row more than its keys; the last row of all is nothing, and any place before the first one leads to it.
+        moved = g.add("Add", moved, g.add("Mul", which, g.add("Add", places, self.number(1))))
+        moved = g.add("Where", g.add("Less", unlike, g.const(np.float32(matching.ALIEN))), moved, self.number(-(2**30)))
+        index = g.add("Max", g.add("Add", own, self.doubled(moved, cells)), self.number(-1))
+        found = g.add("Gather", values, g.add("Squeeze", index, g.ints(1)))
+        # Channels in fours: convolutions of 17 take twice as long as of 20.
+        none = g.add("Expand", g.const(np.full((1, 1, 1, 1), 128, np.uint8)), g.shape(1, *self.size(cells), NONE))
+        return g.add("Concat", found, trust, none, axis=3), found

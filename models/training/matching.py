@@ -14,13 +14,15 @@ import torch.nn.functional as F
 import model as models
 
 LEVELS = 3
-REACH = 4  # places each way at the coarsest level: 64 pixels at 720 lines
+REACH = 3  # places each way at the coarsest level: 48 pixels at 720 lines
 NEAR = 0.02  # per squared place: of equals, the nearest
 AROUND = (8, 5, 5)  # size of the compared neighbourhoods, finest first; even for blocks
 MARGIN = 20  # cells, a multiple of 2^(LEVELS - 1), that a find may lie outside of a crop
 NOISE = 8.0  # squared code values; from here on trust falls with their logarithm: thin uplinks leave a hundred times as much
 ALIEN = 400.0  # and from which on a find is none at all
 SURE = 100  # trust in equals
+MOVED = 0.6  # times that, where the find is elsewhere: it may lie between two cells
+STILL = 1.3  # times as unlike may standing still be and be taken: codec noise makes one of many places the likest by chance
 
 
 def near(reach):
@@ -51,9 +53,10 @@ def at(table, which, y, x, margin):
 def best(cells, table, which, y, x, margin, size, cost=0.0):
     """The likest of candidates [B,N,h,w], the same ones for each block if blocks decide: (which, y, x, unlikeness), each [B,1,…]."""
     unlike = smooth((at(table, which, y, x, margin)[:, :, 0] - cells) ** 2, size)
-    least = (unlike + cost).argmin(1, keepdim=True)
     if size % 2 == 0:
         which, y, x = (v[..., ::2, ::2] for v in (which, y, x))
+    elsewhere = 1 + (STILL - 1) * ((y != 0) | (x != 0))
+    least = (unlike * elsewhere + cost).argmin(1, keepdim=True)
     return *(v.gather(1, least) for v in (which, y, x)), unlike.gather(1, least)
 
 
@@ -64,7 +67,7 @@ def doubled(block):
 
 @torch.no_grad()
 def match(cells, stills):
-    """(found [B,C,h,w], unlikeness [B,1,h,w]): cells [B,1,h,w], sides multiples of 2^(LEVELS - 1), in stills, each as (keys
+    """(found [B,C,h,w], unlikeness, whether it is elsewhere, both [B,1,h,w]): cells [B,1,h,w], sides multiples of 2^(LEVELS - 1), in stills, each as (keys
     [B,1,h + 2 * MARGIN, …], values [B,C,…] of the same size)."""
     keys, values = (torch.stack(v, 1) for v in zip(*stills))
     pyramid = [(cells, keys, MARGIN)]
@@ -81,8 +84,11 @@ def match(cells, stills):
         steps = torch.tensor(near(1) if level else cross()).view(1, -1, 1, 1, 2)
         which, y, x = doubled(which), doubled(2 * y), doubled(2 * x)
         y, x = (torch.cat([v + steps[..., i], torch.zeros_like(v)], 1) for i, v in enumerate((y, x)))
-        which, y, x, unlike = best(cells, keys, which.expand_as(y), y, x, margin, AROUND[level])
-    return at(values, doubled(which), doubled(y), doubled(x), margin)[:, 0], doubled(unlike)
+        # Standing still is tried in the first still alone.
+        which = torch.cat([which.expand(-1, len(steps[0]), -1, -1), torch.zeros_like(which)], 1)
+        which, y, x, unlike = best(cells, keys, which, y, x, margin, AROUND[level])
+    which, y, x, unlike = (doubled(v) for v in (which, y, x, unlike))
+    return at(values, which, y, x, margin)[:, 0], unlike, (y != 0) | (x != 0)
 
 
 def tables(still, scale):
@@ -106,5 +112,6 @@ def trust(unlike):
 
 def told(cells, *stills):
     """What the network is told [B,C + 1,h,w] in whole numbers: what was found, zeros where nothing was, and trust in it, 0..SURE."""
-    found, unlike = match(cells, stills)
-    return torch.cat([found * (unlike < ALIEN), (SURE * trust(unlike)).round()], 1)
+    found, unlike, moved = match(cells, stills)
+    sure = SURE * (1 - (1 - MOVED) * moved)
+    return torch.cat([found * (unlike < ALIEN), (sure * trust(unlike)).round()], 1)

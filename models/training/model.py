@@ -247,8 +247,12 @@ class Restorer(nn.Module):
             # No bias: nothing found is as no still at all.
             del self.refer.bias
             self.refer.register_buffer("bias", torch.zeros(fine))
-            self.rely = Conv(fine, CELL * CELL, gain=0.1)
-            self.rely.bias.data.fill_(-0.5)
+            # The gate sees what it gates, and begins as a threshold: shut where trust is below a third.
+            self.rely, self.trust = Conv(fine, CELL * CELL, gain=0.03), Conv(CELL * CELL + 1, CELL * CELL, gain=0.0)
+            self.rely.bias.data.fill_(-0.9)
+            self.trust.weight.data[:, -1] = 0.03
+            del self.trust.bias
+            self.trust.register_buffer("bias", torch.zeros(CELL * CELL))
 
     def whiten(self, samples, scale):
         """Sets the input transform from sample neighbourhoods [N, 2 * pixels] (frame, predecessor; minus 128).
@@ -334,7 +338,8 @@ class Restorer(nn.Module):
         x = positive(x + signed(self.merge(x, q), q), q)
         detail = on_steps(self.tails[str(scale)](x, q).float() * OUT, q) + on_steps(linear, q)
         if told is not None:
-            rely = share(signed(self.rely(x, q), q), q)
+            rely = signed(self.rely(x, q), q) + signed(self.trust(told, q, unit=1), q)
+            rely = share(signed(rely, q), q)
             detail = detail + on_steps(rely * told[:, :-1], q)
         return detail.clamp(-128 * DETAIL, 127 * DETAIL), (hidden, cache)
 

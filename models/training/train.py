@@ -191,7 +191,11 @@ def train(args, clips, check):
             net.whiten(input_cells(clips, scale), scale)
     net.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(net)
-    optimizer = torch.optim.Adam(net.parameters(), lr=args.lr, betas=(0.9, 0.99))
+    # What stills need is new where the rest has been trained before: it may learn faster.
+    new = [p for n, p in net.named_parameters() if n.split(".")[0] in ("refer", "rely", "trust")]
+    rest = [p for n, p in net.named_parameters() if n.split(".")[0] not in ("refer", "rely", "trust")]
+    groups = [{"params": rest, "times": 1}] + ([{"params": new, "times": args.stills_lr}] if new else [])
+    optimizer = torch.optim.Adam(groups, lr=args.lr, betas=(0.9, 0.99))
     run = args.cache / "runs" / args.run
     run.mkdir(parents=True, exist_ok=True)
     step, before, losses, first, last = 0, 0.0, [], None, None
@@ -221,7 +225,7 @@ def train(args, clips, check):
         rate = args.lr * min(1, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
         net.quantised = ema.quantised = done >= args.float
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["times"]
         # One thread a batch instead of threads inside each operation: on a shared machine those
         # would spend their time waiting for each other.
         results = list(pool.map(lambda batch: batch.gradients(net), batches))
@@ -267,6 +271,7 @@ def main():
     parser.add_argument("--length", type=int, default=3)
     parser.add_argument("--patch", type=int, default=160, help="HR pixels, a multiple of 16")
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--stills-lr", type=float, default=3, help="times --lr for the weights that only stills need")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2, help="batches at once, one thread each")
     parser.add_argument("--float", type=float, default=0.6, help="share of the time before rounding begins")

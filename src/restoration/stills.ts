@@ -15,7 +15,7 @@ export function stillTypeOf(bytes: Uint8Array): 'image/webp' | 'image/avif' | nu
   const text = (from: number, to: number) => Buffer.from(bytes.subarray(from, to)).toString('latin1');
   if (text(0, 4) === 'RIFF' && text(8, 12) === 'WEBP') return 'image/webp';
   // The major brand, or one of those that it is compatible with.
-  const brands = text(8, 64).match(/.{4}/gs) ?? [];
+  const brands: readonly string[] = text(8, 64).match(/.{4}/gs) ?? [];
   return text(4, 8) === 'ftyp' && brands.includes('avif') ? 'image/avif' : null;
 }
 
