@@ -347,7 +347,7 @@ describe('vireo restore refuses, in one line,', () => {
     expect(await refusal(input, out, '--task', 'deblur')).toMatch(/--task deblur: model "tiny" has sr only/);
     expect(await refusal(input, out, '--model', 'nope')).toMatch(/model "nope" was not found/);
     expect(await refusal(input, out, '--reference', file('still.png'))).toMatch(
-      /--reference: model "tiny" takes no/,
+      /--reference: model "tiny" \(x4\.onnx\) takes no/,
     );
     expect(await refusal(input, out, '--provider', 'cuda')).toMatch(
       /provider cuda \(--provider\) cannot be used/,
