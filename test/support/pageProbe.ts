@@ -224,11 +224,8 @@ export interface VideoCounters {
   framesSent: number;
   framesDecoded: number;
   keyFramesSent: number;
-  /** Of what this page sends, as the other end reports it. */
-  packetsLost: number;
   /** Of what it receives. */
   packetsMissed: number;
-  freezes: number;
   /** Of the video sent, the newest; null: none yet. */
   roundTripMs: number | null;
 }
@@ -239,9 +236,7 @@ async function videoCounters(): Promise<VideoCounters> {
     framesSent: 0,
     framesDecoded: 0,
     keyFramesSent: 0,
-    packetsLost: 0,
     packetsMissed: 0,
-    freezes: 0,
   };
   let roundTripMs: number | null = null;
   for (const connection of connections) {
@@ -254,13 +249,11 @@ async function videoCounters(): Promise<VideoCounters> {
         sum.keyFramesSent += entry.keyFramesEncoded ?? 0;
       }
       if (entry.type === 'remote-inbound-rtp') {
-        sum.packetsLost += entry.packetsLost ?? 0;
         if (entry.roundTripTime !== undefined) roundTripMs = entry.roundTripTime * 1_000;
       }
       if (entry.type === 'inbound-rtp') {
         sum.framesDecoded += entry.framesDecoded ?? 0;
         sum.packetsMissed += entry.packetsLost ?? 0;
-        sum.freezes += entry.freezeCount ?? 0;
       }
     });
   }
