@@ -143,7 +143,8 @@ export class RestoreStage implements GateWaiter {
       stream.priority = this.priority;
       reference.applyTo(stream);
       const { pictures, runMs, found } = await stream.restore(block.map(({ picture }) => picture));
-      reference.restored(stream, found);
+      const last = pictures.at(-1);
+      if (last) reference.restored(stream, last, found);
       const perPictureMs = runMs / block.length;
       costs.record(target.packageName, perPictureMs);
       const recycle = (buffer: ArrayBuffer): void => stream.recycle(buffer);

@@ -1,6 +1,8 @@
 import { VireoError } from '../errors.js';
+import type { I420Picture } from '../media/types.js';
 import type { PictureSize } from '../restoration/filters.js';
 import type { RestorationStream } from '../restoration/types.js';
+import { type KeptPicture, SharpestPicture } from './SharpestPicture.js';
 import type { ReferenceReport, ReferenceStill } from './types.js';
 
 export interface TrackReferenceOptions {
@@ -12,7 +14,7 @@ export interface TrackReferenceOptions {
 
 type ReferenceStream = Pick<
   RestorationStream,
-  'outputWidth' | 'outputHeight' | 'takesReferences' | 'setReferences'
+  'inputWidth' | 'inputHeight' | 'outputWidth' | 'outputHeight' | 'takesReferences' | 'setReferences'
 >;
 
 interface DecodedStill {
@@ -22,12 +24,27 @@ interface DecodedStill {
   luma: ArrayBuffer | null;
 }
 
+/** What a stream looks details up in. */
+type Source = { still: ReferenceStill } | { own: KeptPicture };
+
+interface InUse {
+  stream: ReferenceStream;
+  source: Source;
+  sinceMs: number;
+  /** Share of the last pictures that was found in it. */
+  found: number | null;
+  blocks: number;
+}
+
 /** Weight of a new picture in what was found of the last ones: about a second of them. */
 const FOUND_SHARE = 0.05;
+/** Of the stream's own picture so much must be found after this many blocks: looking up costs time, and the scene may be another. */
+const OWN_WORTH = 0.2;
+const OWN_TRIAL_BLOCKS = 30;
 
 /**
- * The still of one track: decoded beside the stream of pictures, and given to whichever stream restores them. Blocks never
- * wait for it.
+ * What one track's details are looked up in: the sender's still, decoded beside the stream of pictures, or without one the stream's
+ * own sharpest picture. Given to whichever stream restores the track; blocks never wait for it.
  */
 export class TrackReference {
   readonly #options: TrackReferenceOptions;
@@ -39,7 +56,8 @@ export class TrackReference {
   #decoding = false;
   /** Of the restored picture; null before the first block. */
   #size: PictureSize | null = null;
-  #inUse: { stream: ReferenceStream; id: string; sinceMs: number; found: number | null } | null = null;
+  readonly #sharpest = new SharpestPicture();
+  #inUse: InUse | null = null;
   #closed = false;
 
   constructor(options: TrackReferenceOptions) {
@@ -65,28 +83,32 @@ export class TrackReference {
     this.#decodeMore();
     if (this.#inUse !== null && this.#inUse.stream !== stream) this.#inUse = null;
     if (!stream.takesReferences) return;
-    const decoded = this.#decoded;
-    const fits = decoded !== null && decoded.size === this.#size && decoded.luma !== null;
-    const id = fits ? decoded.still.id : null;
-    if (id === (this.#inUse?.id ?? null)) return;
+    const source = this.#sourceFor(stream);
+    if (sameSource(source, this.#inUse?.source ?? null)) return;
     // While the still in use is decoded for another size, or was forgotten, there is none.
-    this.#inUse = fits ? { stream, id: decoded.still.id, sinceMs: performance.now(), found: null } : null;
-    // A copy: the next stream needs it, too.
-    const lumas = fits && decoded.luma ? [decoded.luma.slice(0)] : [];
-    stream.setReferences(lumas).catch((thrown: unknown) => this.#failed(id, thrown));
+    this.#inUse = source && { stream, source, sinceMs: performance.now(), found: null, blocks: 0 };
+    stream.setReferences(this.#lumas(source)).catch((thrown: unknown) => this.#failed(source, thrown));
   }
 
-  /** After each block: the share of its picture that was found in the still. */
-  restored(stream: ReferenceStream, found: number | null): void {
-    if (found === null || this.#inUse?.stream !== stream) return;
-    const before = this.#inUse.found ?? found;
-    this.#inUse.found = before + FOUND_SHARE * (found - before);
+  /** After each block: a picture of it, and the share of it that was found in the reference. */
+  restored(stream: ReferenceStream, picture: I420Picture, found: number | null): void {
+    if (this.#closed) return;
+    this.#sharpest.offer(picture, stream.inputWidth * stream.inputHeight, performance.now());
+    const inUse = this.#inUse;
+    if (found === null || inUse?.stream !== stream) return;
+    const before = inUse.found ?? found;
+    inUse.found = before + FOUND_SHARE * (found - before);
+    inUse.blocks += 1;
+    if ('own' in inUse.source && inUse.blocks >= OWN_TRIAL_BLOCKS && inUse.found < OWN_WORTH)
+      this.#sharpest.forget();
   }
 
+  /** Of the sender's still; the stream's own picture is nobody's to renew. */
   report(nowMs: number): ReferenceReport | null {
     if (this.#inUse === null) return null;
-    const { id, sinceMs, found } = this.#inUse;
-    return { id, ageMs: Math.max(0, nowMs - sinceMs), found };
+    const { source, sinceMs, found } = this.#inUse;
+    if (!('still' in source)) return null;
+    return { id: source.still.id, ageMs: Math.max(0, nowMs - sinceMs), found };
   }
 
   close(): void {
@@ -94,7 +116,24 @@ export class TrackReference {
     this.#current = null;
     this.#next = null;
     this.#decoded = null;
+    this.#sharpest.forget();
     this.#inUse = null;
+  }
+
+  #sourceFor(stream: ReferenceStream): Source | null {
+    const decoded = this.#decoded;
+    if (decoded !== null && decoded.size === this.#size && decoded.luma !== null)
+      return { still: decoded.still };
+    const { inputWidth, inputHeight, outputWidth, outputHeight } = stream;
+    const own = this.#sharpest.sharperThan(inputWidth * inputHeight, outputWidth, outputHeight);
+    return own && { own };
+  }
+
+  /** A copy, for the stream keeps it: the next one needs it, too. */
+  #lumas(source: Source | null): ArrayBuffer[] {
+    if (source === null) return [];
+    const luma = 'own' in source ? source.own.luma : this.#decoded?.luma;
+    return luma ? [luma.slice(0)] : [];
   }
 
   /** One at a time: the newest still, or the present one for a size that it is not decoded for. */
@@ -131,11 +170,20 @@ export class TrackReference {
     } else if (still === this.#current) this.#decoded = { still, size, luma: null };
   }
 
-  #failed(id: string | null, thrown: unknown): void {
-    if (this.#closed || id === null || this.#inUse?.id !== id) return;
+  #failed(source: Source | null, thrown: unknown): void {
+    if (this.#closed || source === null || !sameSource(source, this.#inUse?.source ?? null)) return;
     this.#inUse = null;
+    if ('own' in source) {
+      this.#sharpest.forget();
+      return;
+    }
     this.#current = null;
     this.#decoded = null;
-    this.#options.onRefused(id, VireoError.from(thrown).message);
+    this.#options.onRefused(source.still.id, VireoError.from(thrown).message);
   }
+}
+
+function sameSource(a: Source | null, b: Source | null): boolean {
+  if (a === null || b === null) return a === b;
+  return 'own' in a ? 'own' in b && a.own === b.own : 'still' in b && a.still.id === b.still.id;
 }

@@ -8,11 +8,10 @@ import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Browser } from '../support/browser.js';
 import { cameraClip } from '../support/cameraClip.js';
-import type { VideoCounters } from '../support/pageProbe.js';
+import { followVideo } from '../support/followVideo.js';
 import { RelayProcess } from '../support/RelayProcess.js';
 
 const screenshots = fileURLToPath(new URL('../../test-results/', import.meta.url));
-const WINDOW_MS = 1_000;
 
 let relay: RelayProcess;
 let browser: Browser;
@@ -20,7 +19,6 @@ let ann: Page;
 let bob: Page;
 
 const accepted = () => relay.metric('vireo_stills_total', { result: 'accepted' });
-const counters = (page: Page) => page.evaluate(() => globalThis.vireoProbe.videoCounters());
 const row = (page: Page, panel: string, term: string) =>
   page
     .getByRole('complementary', { name: panel })
@@ -34,38 +32,6 @@ async function setStills(page: Page, on: boolean): Promise<void> {
   await stills.setChecked(on);
   await page.screenshot({ path: `${screenshots}stills-settings-${on ? 'on' : 'off'}.png` });
   await dialog.getByRole('button', { name: 'Done' }).click();
-}
-
-interface LiveVideo {
-  fpsSent: number;
-  fpsReceived: number;
-  lostShare: number;
-  keyFrames: number;
-  roundTripMs: number;
-}
-
-/** How the video goes from Ann to Bob until `done`, at least for some windows. */
-async function follow(done: () => Promise<boolean>): Promise<LiveVideo> {
-  const both = () => Promise.all([counters(ann), counters(bob)]);
-  const first = await both();
-  const roundTrips: number[] = [];
-  let last = first;
-  for (let window = 0; window < 120; window += 1) {
-    await ann.waitForTimeout(WINDOW_MS);
-    last = await both();
-    if (last[0].roundTripMs !== null) roundTrips.push(last[0].roundTripMs);
-    if (window >= 5 && (await done())) break;
-  }
-  const perSecond = (index: 0 | 1, key: keyof VideoCounters & `frames${string}`) =>
-    ((last[index][key] - first[index][key]) * 1_000) / (last[index].atMs - first[index].atMs);
-  const frames = Math.max(1, last[0].framesSent - first[0].framesSent);
-  return {
-    fpsSent: perSecond(0, 'framesSent'),
-    fpsReceived: perSecond(1, 'framesDecoded'),
-    lostShare: (last[1].packetsMissed - first[1].packetsMissed) / frames,
-    keyFrames: last[0].keyFramesSent - first[0].keyFramesSent,
-    roundTripMs: roundTrips.sort((a, b) => a - b)[roundTrips.length >> 1] ?? Number.NaN,
-  };
 }
 
 beforeAll(async () => {
@@ -98,11 +64,11 @@ describe('sharp stills', () => {
   });
 
   it('arrive beside video that goes on as it did', async () => {
-    const before = await follow(async () => true);
+    const before = await followVideo(ann, bob, async () => true);
     await setStills(ann, true);
     const stills = row(ann, 'Your statistics', 'Sharp stills');
     await expect.poll(() => stills.textContent(), { timeout: 60_000 }).toContain('sending one');
-    const during = await follow(async () => (await accepted()) >= 1);
+    const during = await followVideo(ann, bob, async () => (await accepted()) >= 1);
     console.log('without a still', before, 'while one is sent', during);
     expect(await accepted()).toBeGreaterThanOrEqual(1);
     expect(during.fpsSent).toBeGreaterThan(before.fpsSent * 0.8);

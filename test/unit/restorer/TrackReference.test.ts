@@ -1,4 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
+import type { I420Picture } from '../../../src/media/types.js';
 import type { PictureSize } from '../../../src/restoration/filters.js';
 import { TrackReference } from '../../../src/restorer/TrackReference.js';
 import type { ReferenceStill } from '../../../src/restorer/types.js';
@@ -6,16 +7,27 @@ import type { ReferenceStill } from '../../../src/restorer/types.js';
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 const still = (id: string): ReferenceStill => ({ id, mimeType: 'image/webp', bytes: Uint8Array.of(1) });
 
-function stream({ width = 8, height = 4, takesReferences = true } = {}) {
+function stream({ width = 8, height = 4, takesReferences = true, scale = 4 } = {}) {
   const given: ArrayBuffer[][] = [];
   return {
     given,
+    inputWidth: width / scale,
+    inputHeight: height / scale,
     outputWidth: width,
     outputHeight: height,
     takesReferences,
     setReferences: vi.fn(async (lumas: ArrayBuffer[]) => void given.push(lumas)),
   };
 }
+
+/** I420, all of one value. */
+function picture(value = 0, width = 8, height = 4): I420Picture {
+  const buffer = new Uint8Array((width * height * 3) / 2).fill(value).buffer;
+  return { buffer, width, height, rtpTimestamp90k: 0, fullRange: false };
+}
+
+const values = (lumas: ArrayBuffer[] | undefined): number[] =>
+  (lumas ?? []).map((luma) => new Uint8Array(luma)[0] ?? -1);
 
 function setUp() {
   const decode = vi.fn(
@@ -46,12 +58,12 @@ describe('the still of a track', () => {
     reference.applyTo(used);
     await settle();
     reference.applyTo(used);
-    reference.restored(used, 0.8);
+    reference.restored(used, picture(), 0.8);
     expect(reference.report(performance.now())?.found).toBeCloseTo(0.8);
-    for (let block = 0; block < 200; block += 1) reference.restored(used, 0.2);
+    for (let block = 0; block < 200; block += 1) reference.restored(used, picture(), 0.2);
     expect(reference.report(performance.now())?.found).toBeCloseTo(0.2);
     // A block of a stream that is gone says nothing.
-    reference.restored(stream(), 1);
+    reference.restored(stream(), picture(), 1);
     expect(reference.report(performance.now())?.found).toBeCloseTo(0.2);
   });
 
@@ -156,5 +168,86 @@ describe('the still of a track', () => {
     await settle();
     expect(onRefused.mock.calls).toEqual([['a', 'no memory']]);
     expect(reference.report(performance.now())).toBeNull();
+  });
+});
+
+describe("a stream's own sharpest picture", () => {
+  it('serves as a still where the pictures received get smaller', () => {
+    const { reference } = setUp();
+    const sharp = stream({ scale: 2 });
+    reference.applyTo(sharp);
+    reference.restored(sharp, picture(7), null);
+    // The same size again has nothing to learn from itself.
+    reference.applyTo(sharp);
+    expect(sharp.given).toEqual([]);
+    const small = stream();
+    reference.applyTo(small);
+    reference.applyTo(small);
+    expect(small.given.map(values)).toEqual([[7]]);
+    expect(new Uint8Array(small.given[0]?.[0] ?? new ArrayBuffer(0))).toHaveLength(32);
+  });
+
+  it('is not what the sender is told about: a still of theirs is wanted all the same', () => {
+    const { reference } = setUp();
+    reference.restored(stream({ scale: 2 }), picture(7), null);
+    const small = stream();
+    reference.applyTo(small);
+    reference.restored(small, picture(), 0.9);
+    expect(reference.report(performance.now())).toBeNull();
+  });
+
+  it('gives way to a still of the sender, and comes back when that is forgotten', async () => {
+    const { reference } = setUp();
+    reference.restored(stream({ scale: 2 }), picture(7), null);
+    const small = stream();
+    reference.applyTo(small);
+    reference.set(still('a'));
+    await settle();
+    reference.applyTo(small);
+    reference.set(null);
+    reference.applyTo(small);
+    expect(small.given.map(values)).toEqual([[7], [0], [7]]);
+  });
+
+  it('is not replaced by what was restored from less', () => {
+    const { reference } = setUp();
+    reference.restored(stream({ scale: 1, takesReferences: false }), picture(7), null);
+    reference.restored(stream({ scale: 2 }), picture(8), null);
+    const small = stream();
+    reference.applyTo(small);
+    expect(small.given.map(values)).toEqual([[7]]);
+  });
+
+  it('is dropped when nearly nothing is found in it: the scene is another', () => {
+    const { reference } = setUp();
+    reference.restored(stream({ scale: 2 }), picture(7), null);
+    const small = stream();
+    for (let block = 0; block < 60; block += 1) {
+      reference.applyTo(small);
+      reference.restored(small, picture(), 0.05);
+    }
+    expect(small.given.map(values)).toEqual([[7], []]);
+  });
+
+  it('is of no use to another size, nor to a model that takes none', () => {
+    const { reference } = setUp();
+    reference.restored(stream({ scale: 2 }), picture(7), null);
+    const upright = stream({ width: 4, height: 8 });
+    reference.applyTo(upright);
+    const lighter = stream({ takesReferences: false });
+    reference.applyTo(lighter);
+    expect([...upright.given, ...lighter.given]).toEqual([]);
+  });
+
+  it('that the device refuses is forgotten, and nobody is told', async () => {
+    const { reference, onRefused } = setUp();
+    reference.restored(stream({ scale: 2 }), picture(7), null);
+    const small = stream();
+    small.setReferences.mockRejectedValueOnce(new Error('too large'));
+    reference.applyTo(small);
+    await settle();
+    reference.applyTo(small);
+    expect(onRefused).not.toHaveBeenCalled();
+    expect(small.setReferences).toHaveBeenCalledTimes(1);
   });
 });

@@ -1,0 +1,46 @@
+import type { I420Picture } from '../media/types.js';
+
+/** A restored picture whose luma serves as a still. */
+export interface KeptPicture {
+  luma: ArrayBuffer;
+  width: number;
+  height: number;
+  /** Of what it was restored from, in pixels. */
+  inputPixels: number;
+}
+
+/** A newer picture of the same sharpness takes the place of one this old; copying each would be for nothing. */
+const RENEW_AFTER_MS = 1_000;
+
+/**
+ * The stream's own sharpest picture of late. Senders on a failing uplink turn their picture's size down: what was restored
+ * from the larger one shows the same scene with more detail, and serves the smaller ones as a still.
+ */
+export class SharpestPicture {
+  #kept: KeptPicture | null = null;
+  #keptAtMs = Number.NEGATIVE_INFINITY;
+
+  /** Of a picture restored from one of `inputPixels`; copies its luma if it is wanted. */
+  offer(picture: I420Picture, inputPixels: number, nowMs: number): void {
+    const { width, height, buffer } = picture;
+    const kept = this.#kept;
+    const sameShape = kept !== null && kept.width === width && kept.height === height;
+    if (sameShape) {
+      if (kept.inputPixels > inputPixels) return;
+      if (kept.inputPixels === inputPixels && nowMs - this.#keptAtMs < RENEW_AFTER_MS) return;
+    }
+    this.#kept = { luma: buffer.slice(0, width * height), width, height, inputPixels };
+    this.#keptAtMs = nowMs;
+  }
+
+  /** What is sharper than anything restored from `inputPixels` can be, in exactly this size. */
+  sharperThan(inputPixels: number, width: number, height: number): KeptPicture | null {
+    const kept = this.#kept;
+    if (kept === null || kept.width !== width || kept.height !== height) return null;
+    return kept.inputPixels > inputPixels ? kept : null;
+  }
+
+  forget(): void {
+    this.#kept = null;
+  }
+}

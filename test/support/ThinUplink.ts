@@ -1,0 +1,157 @@
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { connect, createServer, type Server, type Socket as TcpSocket } from 'node:net';
+
+export interface ThinUplinkOptions {
+  /** Where the browser finds the relay: the same ports, on another loopback address. */
+  address: string;
+  relayAddress: string;
+  httpPort: number;
+  rtcPort: number;
+}
+
+/** What goes around a datagram's or a segment's bytes. */
+const HEADER_BYTES = 40;
+const SEGMENT_BYTES = 1_400;
+/** A router's queue; what finds no room in it is lost. TCP's own window keeps its share smaller. */
+const QUEUE_BYTES = 32_000;
+const TCP_WINDOW_BYTES = 16_000;
+const TICK_MS = 5;
+
+/**
+ * An uplink so thin that live video (UDP) and the page's own connection (TCP) stand in one queue, as they do at a sender's
+ * router. The way down is not limited.
+ */
+export class ThinUplink {
+  /** Null: no limit. */
+  bitrateBps: number | null = null;
+  readonly sentBytes = { udp: 0, tcp: 0 };
+  droppedDatagrams = 0;
+  readonly #queue: { bytes: number; send: () => void }[] = [];
+  readonly #udp: UdpSocket;
+  readonly #tcp: Server;
+  readonly #options: ThinUplinkOptions;
+  readonly #towardsRelay = new Map<string, UdpSocket>();
+  readonly #connections = new Set<TcpSocket>();
+  readonly #timer: NodeJS.Timeout;
+  #queuedBytes = 0;
+  #creditBytes = 0;
+  #tickedAtMs = performance.now();
+
+  private constructor(options: ThinUplinkOptions, udp: UdpSocket, tcp: Server) {
+    this.#options = options;
+    this.#udp = udp;
+    this.#tcp = tcp;
+    udp.on('message', (datagram, from) => this.#datagram(datagram, from.address, from.port));
+    tcp.on('connection', (browser) => this.#connection(browser));
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  static async create(options: ThinUplinkOptions): Promise<ThinUplink> {
+    const udp = createSocket('udp4');
+    const tcp = createServer();
+    await new Promise<void>((resolve, reject) => {
+      udp.once('error', reject);
+      udp.bind(options.rtcPort, options.address, resolve);
+    });
+    await new Promise<void>((resolve, reject) => {
+      tcp.once('error', reject);
+      tcp.listen(options.httpPort, options.address, resolve);
+    });
+    return new ThinUplink(options, udp, tcp);
+  }
+
+  get url(): string {
+    return `http://${this.#options.address}:${this.#options.httpPort}`;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#udp.close();
+    this.#tcp.close();
+    for (const socket of this.#towardsRelay.values()) socket.close();
+    for (const connection of this.#connections) connection.destroy();
+    this.#queue.length = 0;
+  }
+
+  #datagram(datagram: Buffer, address: string, port: number): void {
+    if (this.#queuedBytes + datagram.length + HEADER_BYTES > QUEUE_BYTES) {
+      this.droppedDatagrams += 1;
+      return;
+    }
+    const { relayAddress, rtcPort } = this.#options;
+    this.#push(datagram.length, () => {
+      this.sentBytes.udp += datagram.length + HEADER_BYTES;
+      this.#towards(address, port).send(datagram, rtcPort, relayAddress);
+    });
+  }
+
+  #towards(address: string, port: number): UdpSocket {
+    const key = `${address}:${port}`;
+    let socket = this.#towardsRelay.get(key);
+    if (!socket) {
+      socket = createSocket('udp4');
+      socket.bind(0, this.#options.relayAddress);
+      socket.on('message', (datagram) => this.#udp.send(datagram, port, address));
+      socket.on('error', () => {});
+      this.#towardsRelay.set(key, socket);
+    }
+    return socket;
+  }
+
+  #connection(browser: TcpSocket): void {
+    const relay = connect(this.#options.httpPort, this.#options.relayAddress);
+    let inFlightBytes = 0;
+    for (const socket of [browser, relay]) {
+      socket.setNoDelay(true);
+      this.#connections.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        this.#connections.delete(socket);
+        browser.destroy();
+        relay.destroy();
+      });
+    }
+    relay.pipe(browser);
+    browser.on('data', (chunk: Buffer) => {
+      for (let at = 0; at < chunk.length; at += SEGMENT_BYTES) {
+        const segment = chunk.subarray(at, at + SEGMENT_BYTES);
+        inFlightBytes += segment.length;
+        if (inFlightBytes > TCP_WINDOW_BYTES) browser.pause();
+        this.#push(segment.length, () => {
+          this.sentBytes.tcp += segment.length + HEADER_BYTES;
+          inFlightBytes -= segment.length;
+          if (inFlightBytes <= TCP_WINDOW_BYTES) browser.resume();
+          relay.write(segment);
+        });
+      }
+    });
+  }
+
+  #push(byteLength: number, send: () => void): void {
+    const bytes = byteLength + HEADER_BYTES;
+    this.#queue.push({ bytes, send });
+    this.#queuedBytes += bytes;
+    if (this.bitrateBps === null) this.#tick();
+  }
+
+  #tick(): void {
+    const nowMs = performance.now();
+    this.#creditBytes += ((nowMs - this.#tickedAtMs) * (this.bitrateBps ?? 0)) / 8_000;
+    this.#tickedAtMs = nowMs;
+    let next = this.#queue[0];
+    while (next !== undefined && (this.#creditBytes > 0 || this.bitrateBps === null)) {
+      this.#queue.shift();
+      this.#queuedBytes -= next.bytes;
+      this.#creditBytes -= next.bytes;
+      try {
+        next.send();
+      } catch {
+        // A socket was closed while this waited.
+      }
+      next = this.#queue[0];
+    }
+    // An idle link saves nothing up, and one without a limit owes nothing.
+    if (this.bitrateBps === null) this.#creditBytes = 0;
+    else if (this.#queue.length === 0) this.#creditBytes = Math.min(this.#creditBytes, 0);
+  }
+}
