@@ -36,7 +36,14 @@ beforeAll(async () => {
     localStorage.setItem('vireo.preferences', JSON.stringify({ sendStills: false })),
   );
   await lobby.close();
+  // Only watches: the uplink is Ann's alone.
   bob = await browser.open(`${relay.url}/r/thin?name=Bob&view=restored`);
+  await bob.addInitScript(() => {
+    navigator.mediaDevices.getUserMedia = async () => {
+      throw new DOMException('Permission denied', 'NotAllowedError');
+    };
+  });
+  await bob.reload();
   await bob.getByRole('button', { name: 'Join without camera and microphone' }).click();
   ann = await browser.open(`${uplink.url}/r/thin?name=Ann&autojoin=1&uplink=60k&view=original`);
   await bob.locator('[data-tile="Ann"] .badge', { hasText: 'Restored' }).waitFor({ timeout: 60_000 });
