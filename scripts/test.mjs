@@ -33,13 +33,20 @@ function count(name, status) {
 }
 for (const [name, args] of checks) count(name, node(args));
 
-// Who asks for some of the tests (`npm test -- --project unit`) does not ask for this one.
+// Who asks for some of the tests (`npm test -- --project unit`) does not ask for these.
 if (process.argv.length === 2) {
-  const [name, python] = ['smoke training lowers its loss', findPyTorch()];
-  if (python) count(name, run(python, ['models/training/train.py', '--smoke']));
-  else {
-    console.log(`skip ${name}: no python3 with PyTorch`);
-    checksSkipped += 1;
+  const python = findPyTorch();
+  /** @type {[string, string[]][]} */
+  const trainings = [
+    ['smoke training lowers its loss', ['models/training/train.py', '--smoke']],
+    ['stills are matched as they should be', ['models/training/test_matching.py']],
+  ];
+  for (const [name, args] of trainings) {
+    if (python) count(name, run(python, args));
+    else {
+      console.log(`skip ${name}: no python3 with PyTorch`);
+      checksSkipped += 1;
+    }
   }
 }
 

@@ -211,11 +211,14 @@ def main():
                         default=Path(os.environ.get("VIREO_TRAINING_CACHE", "~/.cache/vireo-training")).expanduser())
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--limit", type=int, default=0)
+    parser.add_argument("--only", help="names of files, or how they begin, with commas between them")
     parser.add_argument("--no-references", action="store_true", help="no stills: only `swift` learns from them")
     args = parser.parse_args()
     splits = json.loads((HERE / "splits.json").read_text())
     files = sorted((args.data / "train").iterdir()) + sorted((args.data / "train-stills").iterdir())
     files = [f for f in files if f.name not in splits["skip"] and f.name not in splits["test"]]
+    if args.only:
+        files = [f for f in files if f.name.startswith(tuple(args.only.split(",")))]
     jobs = []
     for f in files:
         jobs.append((f, 0))

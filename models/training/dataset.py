@@ -15,6 +15,7 @@ import model as models
 HERE = Path(__file__).parent
 SMALLEST = degrade.SMALLEST  # segments with a shorter side are left out
 ALIEN = 0.15  # share of walks whose still shows something else: what it must not believe, a gate has to see
+CALM = 1.5  # by so much more often segments are picked that stand still
 DRIFT = 3.0  # times the error of the encoding, from which on a crop counts as damaged
 
 
@@ -104,8 +105,10 @@ class Clips:
         self.index, self.rng, self.stills = index, np.random.default_rng(seed), stills
         # CIF-class clips are soft and few pixels; stills do not move as people do.
         weight = [min(1.0, (m["w"] * m["h"] / (1280 * 720))) ** 0.5 * (0.6 if m["still"] else 1.0) for m in index]
+        self.open, self.errors, self.calms = {}, {}, {}
+        if stills:  # where the camera stands still, as in calls, there is most to learn from them
+            weight = [w * (1 + CALM * self.stands(m)) for w, m in zip(weight, index)]
         self.p = np.array(weight) / sum(weight)
-        self.open, self.errors = {}, {}
 
     def error(self, high, low, scale, lossy, key):
         """Mean squared error that bicubic enlarging leaves on this encoding, from two of its frames; where some are
@@ -162,6 +165,27 @@ class Clips:
             still = Planes(m["dir"] / still, 0, 1, point.get("crop"))
         return high, low, light, None, error, lost, still
 
+    def stands(self, m):
+        """matching.calm of a segment's original in one of its own stills; 0 where it has none."""
+        if not m.get("references"):
+            return 0.0
+        high, still = Planes(m["dir"] / "hr.npy"), Planes(m["dir"] / m["references"][0]["file"])
+        return self.calm(high, still, 1, (0, 0), (1.0, 0.0))
+
+    def calm(self, low, still, scale, moved, relit):
+        """matching.calm of a whole picture from the middle of an encoding; `moved` in pixels of the original, `relit` its gain and what is added."""
+        key = low.file.name, low.shape, still.file.name, *moved, *relit
+        if key not in self.calms:
+            t, whole = low.shape[0] // 2, slice(None)
+            cells, keys = (torch.from_numpy(v.astype(np.float32))[None] for v in (low[t:t + 1, whole, whole], still[0:1, whole, whole]))
+            cells = F.avg_pool2d(cells, models.CELL // scale)
+            keys = F.avg_pool2d(torch.roll(keys, [-v for v in moved], (2, 3)), models.CELL) * relit[0] + relit[1]
+            # Stills of other clips have sides of their own.
+            rows, columns = (min(a, b) // 4 * 4 for a, b in zip(cells.shape[2:], keys.shape[2:]))
+            cells, keys = (v[..., :rows, :columns] for v in (cells, keys))
+            self.calms[key] = float(matching.calm(cells, matching.padded(keys)[:, None]))
+        return self.calms[key]
+
     @staticmethod
     def weight(point):
         """VP8 is what calls use most; the thinnest uplinks matter most, and are the hardest to gain anything on."""
@@ -212,7 +236,7 @@ class Slot:
         self.clips, self.scale, self.length, self.patch = clips, scale, length, patch
         # Four cells, so that crops are aligned to the coarsest level of matching, too.
         self.grid = 4 * models.CELL // scale
-        self.left = 0
+        self.left, self.calm = 0, 0.0
 
     def next(self):
         """(low [T,p,p], high [T,P,P], fresh, error, mask [T,p,p], still [1,P + 2m,P + 2m] or None): fresh says that the state must
@@ -267,6 +291,7 @@ class Slot:
         if self.still is not None and self.still.alien:
             gain = rng.uniform(1, 3)  # the louder, the more harm in believing it
             self.relit = gain, 110 * (1 - gain)
+        self.calm = 0.0 if self.still is None else self.clips.calm(self.lr, self.still, s, tuple(map(int, self.moved)), self.relit)
         n, h, w = self.lr.shape
         # Some walks are long: in a call the state is old, and must do no harm.
         self.left = int(rng.integers(1, degrade.LONGEST_WALK // self.length + 1))

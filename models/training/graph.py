@@ -89,7 +89,7 @@ def masked(scale, fill):
 
 
 # Of a still: name, and what stands in a place's row; None: a number.
-TABLES = [("keys0", 5), ("cells0", None), ("keys1", 9), ("cells1", None), ("cells2", None), ("values", models.CELL**2)]
+TABLES = [("keys0", 5), ("cells0", None), ("keys1", 9), ("cells1", None), ("cells2", None), ("values", 2 * models.CELL**2)]
 
 
 def table_ports(suffix):
@@ -171,6 +171,15 @@ def filled(g, planes, count, mask):
             above = g.add("Slice", big, g.ints(0, 0), size, g.ints(2, 3))
         value = g.add("Where", g.add("Greater", weight, zero), here, above)
     return g.add("Where", g.add("Cast", mask, to=TensorProto.BOOL), bytes_of(g, value), planes)
+
+
+def looked_up(g, luma, scale):
+    """Matching.told of a frame's luma."""
+    by = models.CELL // scale
+    cells = g.add("Cast", luma, to=F32)
+    if by > 1:
+        cells = g.add("AveragePool", cells, kernel_shape=[by, by], strides=[by, by])
+    return graph_matching.Matching(g).told(cells, [f"{name}_in" for name, _ in TABLES])
 
 
 def on_coarse_cells(weight):
@@ -315,8 +324,9 @@ class Integers:
         else:  # not of the mask
             whole = torch.cat([whole, torch.zeros_like(whole[:, :whole.shape[1] // 2])], 1)
         linear = self.pixels(inputs, whole, step, None, middle, coarse, models.DETAIL)
+        base = self.base(luma, size, cells, coarse)
         if self.stills:
-            told, found = self.told(luma)
+            told, finds = self.told(luma, base)
             refer = self.of_told(told, net.refer)
             first = self.sum(first, zero, refer, middle, zero)
         first = self.sum(first, zero, self.layer(first, net.before, middle), middle, zero)
@@ -343,12 +353,16 @@ class Integers:
             part = g.const(np.float32(1 / 256))
             trust = self.of_told(told, net.trust)
             rely = self.sum(self.layer(x, net.rely, middle), middle, trust, middle, middle)
-            rely = g.add("QLinearSigmoid", rely, g.const(np.float32(4 * models.STEP)), middle, part, zero,
-                         domain="com.microsoft")
-            found = g.add("QLinearMul", found, self.one, middle, rely, part, zero, unit, middle, domain="com.microsoft")
-            detail = g.add("QLinearAdd", detail, unit, middle, found, unit, middle, unit, middle, domain="com.microsoft")
+            # Sigmoid, and a gate for every pixel of a cell, in one look-up; as many steps as bytes.
+            logits = torch.arange(-128, 128) * 4 * models.STEP
+            shares = (torch.sigmoid(logits) * 256).round().clamp(max=255).byte().view(-1, 1).expand(-1, models.CELL**2)
+            for found, gate in zip(finds, g.split(rely, 3, 1, 1)):
+                gate = g.add("Squeeze", g.add("Cast", gate, to=TensorProto.INT32), g.ints(3))
+                gate = g.add("Gather", g.const(shares.numpy()), gate)
+                found = g.add("QLinearMul", found, self.one, middle, gate, part, zero, unit, middle, domain="com.microsoft")
+                detail = g.add("QLinearAdd", detail, unit, middle, found, unit, middle, unit, middle, domain="com.microsoft")
         amount = g.add("Mul", g.add("Squeeze", "strength", g.ints(0)), g.const(np.float32(models.DETAIL * models.TIES)))
-        pixels = g.add("QLinearAdd", self.base(luma, size, cells, coarse), self.one, zero, detail, amount, middle,
+        pixels = g.add("QLinearAdd", base, self.one, zero, detail, amount, middle,
                        self.one, zero, domain="com.microsoft")
         high, broad = (g.add("Mul", v, g.ints(scale)) for v in size)
         rows, columns = self.part([high, broad], models.CELL)
@@ -358,18 +372,20 @@ class Integers:
         return g.model(f"vireo-x{scale}", *ports(net, scale, self.fill, "nhwc", self.stills))
 
     def of_told(self, told, conv):
-        """A Conv of what the network is told, which has some channels more here."""
-        whole, step = models.levels(conv.weight)
-        whole = torch.nn.functional.pad(whole, (0, 0, 0, 0, 0, graph_matching.NONE))
-        return self.conv(told, self.middle, whole, step, None, self.middle, x_scale=1)
+        """A Conv of what the network is told."""
+        return self.conv(told, self.middle, *models.levels(conv.weight), None, self.middle, x_scale=1)
 
-    def told(self, luma):
-        """What a still says of every fine cell, and trust in it."""
-        g, by = self.g, models.CELL // self.scale
-        cells = g.add("Cast", luma, to=F32)
-        if by > 1:
-            cells = g.add("AveragePool", cells, kernel_shape=[by, by], strides=[by, by])
-        return graph_matching.Matching(g).told(cells, [f"{name}_in" for name, _ in TABLES])
+    def told(self, luma, base):
+        """(what a still says of every fine cell, and the two parts of it that can be added)."""
+        g = self.g
+        found, none, facts = looked_up(g, luma, self.scale)
+        beyond, plain = g.split(found, 3, *[models.CELL**2] * 2)
+        plain = g.add("Max", plain, g.add("Min", base, none))  # where nothing was found, no difference
+        # A difference as a sum: 255 - x by the one kernel that looks bytes up.
+        full = g.const(np.uint8(255))
+        less = g.add("QLinearLeakyRelu", base, self.one, full, self.one, self.zero, domain="com.microsoft", alpha=-1.0)
+        plain = g.add("QLinearAdd", plain, self.one, self.zero, less, self.one, full, self.one, self.middle, domain="com.microsoft")
+        return g.add("Concat", beyond, plain, facts, axis=3), (beyond, plain)
 
     def pixels(self, inputs, whole, step, bias, zero, coarse, y_scale=None):
         """A convolution of the input's pixels, onto the fine grid."""

@@ -2,7 +2,7 @@
 
 Tables of a level are float32: [places, n], the cells with a margin of matching.MARGIN (halved from level to level) on
 each side and each with those that a step leads to, so that they are one row (finest level: 5, else 9), and [places], the cells alone; values are
-uint8 [places + 1, CELL^2] with zero at 128, the last row all zeros: what is found where nothing is.
+uint8 [places + 1, 2 * CELL^2], first with zero at 128, and the last row zeros there: what is found where nothing is.
 """
 import math
 
@@ -13,9 +13,6 @@ import matching
 import model as models
 
 F32, I32 = TensorProto.FLOAT, TensorProto.INT32
-
-
-NONE = -(models.CELL**2 + 1) % 4  # channels of zeros behind what the network is told
 
 
 def steps(level):
@@ -62,12 +59,13 @@ class Matching:
         plain = g.add("Conv", g.add("SpaceToDepth", small, blocksize=2), g.const(models.bicubic_weight(scale).float().numpy()),
                       kernel_shape=[3, 3])
         plain = g.add("DepthToSpace", plain, blocksize=2 * scale, mode="CRD")
-        values = g.add("SpaceToDepth", g.add("Sub", still, plain), blocksize=models.CELL)
-        values = g.add("Pad", values, g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
-        values = g.add("Max", values, g.const(np.float32(-127)))
-        values = g.add("QuantizeLinear", values, g.const(np.float32(1)), g.const(np.uint8(128)))
-        values = g.add("Reshape", g.add("Transpose", values, perm=[0, 2, 3, 1]), g.ints(-1, models.CELL**2))
-        values = g.add("Concat", values, g.const(np.full((1, models.CELL**2), 128, np.uint8)), axis=0)
+        columns = []
+        for plane, zero in ((g.add("Max", g.add("Sub", still, plain), g.const(np.float32(-127))), 128), (plain, 0)):
+            cells = g.add("Pad", g.add("SpaceToDepth", plane, blocksize=models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
+            cells = g.add("QuantizeLinear", cells, g.const(np.float32(1)), g.const(np.uint8(zero)))
+            cells = g.add("Reshape", g.add("Transpose", cells, perm=[0, 2, 3, 1]), g.ints(-1, models.CELL**2))
+            columns.append(g.add("Concat", cells, g.const(np.full((1, models.CELL**2), zero, np.uint8)), axis=0))
+        values = g.add("Concat", *columns, axis=1)
         keys = g.add("Pad", mean(still, models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
         rows = []
         for level, plane in enumerate(self.pyramid(keys)):
@@ -89,6 +87,10 @@ class Matching:
     def unlike(self, candidates, cells, level):
         d = self.g.add("Sub", candidates, cells)
         return self.smooth(self.g.add("Mul", d, d), matching.AROUND[level])
+
+    def against(self, unlike, elsewhere):
+        """What is compared: standing still is preferred."""
+        return self.g.add("Mul", self.g.add("Add", unlike, self.g.const(np.float32(matching.FLAT))), elsewhere)
 
     def places(self, cells, level):
         """(index of each cell's own place in the table of the first still [1,1,h,w], width of a still's table, its places), int32."""
@@ -120,7 +122,7 @@ class Matching:
         every = self.shifted(g.add("Slice", plane, g.ints(spare, spare), ends, g.ints(2, 3)), reach)
         places = np.array(matching.near(reach))
         elsewhere = np.where(places.any(1), matching.STILL, 1.0).astype(np.float32).reshape(1, -1, 1, 1)
-        unlike = g.add("Add", g.add("Mul", self.unlike(every, cells, level), g.const(elsewhere)),
+        unlike = g.add("Add", self.against(self.unlike(every, cells, level), g.const(elsewhere)),
                        g.const((matching.NEAR * (places**2).sum(1)).astype(np.float32).reshape(1, -1, 1, 1)))
         unlike = g.add("Reshape", unlike, g.shape(1, -1, height, width))
         least = g.add("Cast", g.add("ArgMin", unlike, axis=1, keepdims=1), to=I32)
@@ -136,6 +138,13 @@ class Matching:
         rows = g.add("Div", height, g.ints(2))
         x = g.add("Reshape", g.add("Expand", g.add("Unsqueeze", block, g.ints(4)), g.ints(1, 1, 1, 1, 2)), g.shape(1, 1, rows, 1, width))
         return g.add("Reshape", g.add("Expand", x, g.ints(1, 1, 1, 2, 1)), g.shape(1, 1, height, width))
+
+    def spread(self, blocks, cells, channels):
+        """As `doubled`, for [1,h/2,w/2,channels]."""
+        g, (height, width) = self.g, self.size(cells)
+        rows, columns = (g.add("Div", v, g.ints(2)) for v in (height, width))
+        x = g.add("Expand", g.add("Reshape", blocks, g.shape(rows, 1, columns, 1, channels)), g.ints(1, 2, 1, 2, 1))
+        return g.add("Reshape", x, g.shape(1, height, width, channels))
 
     def finer(self, table, plane, cells, level, which, row, column):
         """(still, distance in its table of the likest place from the own one, width of the table, how unlike the likest is), of every place
@@ -157,40 +166,47 @@ class Matching:
         moved = g.add("Concat", g.add("Add", ahead, step), nowhere, axis=1)
         # Also a step may lead back to the own place.
         elsewhere = g.add("Where", g.add("Equal", moved, self.number(0)), g.const(np.float32(1)), g.const(np.float32(matching.STILL)))
-        least = g.add("ArgMin", g.add("Mul", unlike, elsewhere), axis=1, keepdims=1)
+        least = g.add("ArgMin", self.against(unlike, elsewhere), axis=1, keepdims=1)
         which = g.add("GatherElements", g.add("Concat", *[which] * count, nowhere, axis=1), least, axis=1)
         return which, g.add("GatherElements", moved, least, axis=1), wide, g.add("GatherElements", unlike, least, axis=1)
 
     def told(self, cells, stills):
-        """(matching.told as uint8 [1,h,w,CELL^2 + 1 + NONE] with zero at 128, the found part of it); cells float32 [1,1,h,w].
+        """(what was found uint8 [1,h,w,2 * CELL^2], as values are; 255 where nothing was, else 0, [1,h,w,CELL^2]; matching.told's facts uint8
+        [1,h,w,FACTS] with zero at 128); cells float32 [1,1,h,w].
         `found_out`, float32 [1], is how far the whole picture was found."""
         g, levels = self.g, self.pyramid(cells)
         *tables, values = stills
         which, row, column = self.coarsest(tables[-1], levels[-1], matching.LEVELS - 1)
         for level in range(matching.LEVELS - 2, -1, -1):
             which, moved, wide, unlike = self.finer(*tables[2 * level:2 * level + 2], levels[level], level, which, row, column)
+            own = g.add("Cast", g.add("Equal", moved, self.number(0)), to=F32)
             if level == 0:
                 break
+            if level == 1:
+                calm = g.add("ReduceMean", own, axes=[0, 1, 2, 3], keepdims=1)
             # Back to rows and columns: offsets are smaller than the margin, and so than half a row.
             half = self.number(matching.MARGIN >> level)
             moved = g.add("Add", moved, g.add("Add", g.add("Mul", wide, half), half))
             row = g.add("Div", moved, wide)
             column = g.add("Sub", g.add("Sub", moved, g.add("Mul", row, wide)), half)
             row = g.add("Sub", row, half)
-        own, _, places = self.places(cells, 0)
-        sure = g.add("Where", g.add("Equal", moved, self.number(0)), g.const(np.float32(1)), g.const(np.float32(matching.MOVED)))
-        more = g.add("Log", g.add("Add", g.add("Mul", unlike, g.const(np.float32(1 / matching.NOISE))), g.const(np.float32(1))))
-        trust = g.add("Sub", g.const(np.float32(1)), g.add("Mul", more, g.const(np.float32(1 / math.log1p(matching.ALIEN / matching.NOISE)))))
-        trust = g.add("Mul", g.add("Max", trust, g.const(np.float32(0))), sure)
+        one = g.const(np.float32(1))
+        more = g.add("Log", g.add("Add", g.add("Mul", unlike, g.const(np.float32(1 / matching.NOISE))), one))
+        trust = g.add("Sub", one, g.add("Mul", more, g.const(np.float32(1 / math.log1p(matching.ALIEN / matching.NOISE)))))
+        trust = g.add("Max", trust, g.const(np.float32(0)))
         g.add("Reshape", g.add("ReduceMean", trust, axes=[0, 1, 2, 3], keepdims=0), g.ints(1), out="found_out")
-        trust = g.add("QuantizeLinear", trust, g.const(np.float32(1 / matching.SURE)), g.const(np.uint8(128)))
-        trust = g.add("Reshape", self.doubled(trust, cells), g.shape(1, *self.size(cells), 1))
-        own, _, places = self.places(cells, 0)
+        somewhere = g.add("Less", unlike, g.const(np.float32(matching.ALIEN)))
+        nothing = g.add("Sub", one, g.add("Cast", somewhere, to=F32))
+        facts = [trust, g.add("Mul", trust, g.add("Sub", one, own)), nothing, g.add("Expand", calm, g.add("Shape", trust))]
+        facts = g.add("QuantizeLinear", g.add("Concat", *facts, axis=1), g.const(np.float32(1 / matching.SURE)), g.const(np.uint8(128)))
+        facts = self.spread(g.add("Transpose", facts, perm=[0, 2, 3, 1]), cells, models.FACTS)
+        start, _, places = self.places(cells, 0)
         # A still's values have one row more than its keys; the last row of all is nothing, and any place before the first one leads to it.
         moved = g.add("Add", moved, g.add("Mul", which, g.add("Add", places, self.number(1))))
-        moved = g.add("Where", g.add("Less", unlike, g.const(np.float32(matching.ALIEN))), moved, self.number(-(2**30)))
-        index = g.add("Max", g.add("Add", own, self.doubled(moved, cells)), self.number(-1))
-        found = g.add("Gather", values, g.add("Squeeze", index, g.ints(1)))
-        # Channels in fours: convolutions of 17 take twice as long as of 20.
-        none = g.add("Expand", g.const(np.full((1, 1, 1, 1), 128, np.uint8)), g.shape(1, *self.size(cells), NONE))
-        return g.add("Concat", found, trust, none, axis=3), found
+        moved = g.add("Where", somewhere, moved, self.number(-(2**30)))
+        index = g.add("Max", g.add("Add", start, self.doubled(moved, cells)), self.number(-1))
+        index = g.add("Squeeze", index, g.ints(1))
+        # Bytes of 255 where nothing was found.
+        none = np.array([[0], [255]], np.uint8).repeat(models.CELL**2, 1)
+        none = g.add("Gather", g.const(none), g.add("Cast", g.add("Less", index, self.number(0)), to=I32))
+        return g.add("Gather", values, index), none, facts

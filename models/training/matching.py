@@ -1,7 +1,7 @@
 """Finds each fine cell's like in sharp stills: attention with one winner, coarse to fine.
 
-Queries are the mean luma of the frame's fine cells, keys those of the stills', values what a still has beyond its own
-bicubic enlarging. On the cells' pyramid of three levels every place within REACH of the coarsest is tried in every still, then its
+Queries are the mean luma of the frame's fine cells, keys those of the stills'. Values are of two kinds: what a still has beyond its own
+bicubic enlarging, and that enlarging itself, which has all that the sender's encoder took from the smaller picture. On the cells' pyramid of three levels every place within REACH of the coarsest is tried in every still, then its
 neighbours at each finer level, and standing still at all of them; what is compared is a neighbourhood, since single cells
 are alike everywhere. The finest level moves blocks of 2x2 cells: a decision a cell costs four times as much and finds the
 same. Nothing here is trained: how far a find is to be trusted the network decides, from how unlike it is.
@@ -21,8 +21,8 @@ MARGIN = 20  # cells, a multiple of 2^(LEVELS - 1), that a find may lie outside 
 NOISE = 8.0  # squared code values; from here on trust falls with their logarithm: thin uplinks leave a hundred times as much
 ALIEN = 400.0  # and from which on a find is none at all
 SURE = 100  # trust in equals
-MOVED = 0.6  # times that, where the find is elsewhere: it may lie between two cells
-STILL = 1.3  # times as unlike may standing still be and be taken: codec noise makes one of many places the likest by chance
+STILL = 1.3  # times as unlike may standing still be and be taken: codec noise makes one of many places the likest by chance,
+FLAT = 8.0  # and where all are alike, within squared code values
 
 
 def near(reach):
@@ -56,7 +56,7 @@ def best(cells, table, which, y, x, margin, size, cost=0.0):
     if size % 2 == 0:
         which, y, x = (v[..., ::2, ::2] for v in (which, y, x))
     elsewhere = 1 + (STILL - 1) * ((y != 0) | (x != 0))
-    least = (unlike * elsewhere + cost).argmin(1, keepdim=True)
+    least = ((unlike + FLAT) * elsewhere + cost).argmin(1, keepdim=True)
     return *(v.gather(1, least) for v in (which, y, x)), unlike.gather(1, least)
 
 
@@ -66,20 +66,19 @@ def doubled(block):
 
 
 @torch.no_grad()
-def match(cells, stills):
-    """(found [B,C,h,w], unlikeness, whether it is elsewhere, both [B,1,h,w]): cells [B,1,h,w], sides multiples of 2^(LEVELS - 1), in stills, each as (keys
-    [B,1,h + 2 * MARGIN, …], values [B,C,…] of the same size)."""
-    keys, values = (torch.stack(v, 1) for v in zip(*stills))
-    pyramid = [(cells, keys, MARGIN)]
+def places(cells, stills, finest=0):
+    """Of each level's places (for 0, of blocks of 2x2): (still, row, column, unlikeness), each [B,1,…], rows and columns from the own place; stills
+    are keys [B,S,1,h + 2 * MARGIN,…]."""
+    pyramid = [(cells, stills, MARGIN)]
     for _ in range(LEVELS - 1):
         one, other, margin = pyramid[-1]
         pyramid.append((F.avg_pool2d(one, 2), F.avg_pool2d(other.flatten(1, 2), 2).unflatten(1, (-1, 1)), margin // 2))
     b, _, h, w = pyramid[-1][0].shape
-    places = torch.tensor([(s, *place) for s in range(len(stills)) for place in near(REACH)]).view(1, -1, 1, 1, 3).expand(b, -1, h, w, -1)
+    places = torch.tensor([(s, *place) for s in range(stills.shape[1]) for place in near(REACH)]).view(1, -1, 1, 1, 3).expand(b, -1, h, w, -1)
     cost = NEAR * (places[..., 1:] ** 2).sum(-1)
     cells, keys, margin = pyramid[-1]
     which, y, x, unlike = best(cells, keys, *places.unbind(-1), margin, AROUND[-1], cost)
-    for level in range(LEVELS - 2, -1, -1):
+    for level in range(LEVELS - 2, finest - 1, -1):
         cells, keys, margin = pyramid[level]
         steps = torch.tensor(near(1) if level else cross()).view(1, -1, 1, 1, 2)
         which, y, x = doubled(which), doubled(2 * y), doubled(2 * x)
@@ -87,22 +86,43 @@ def match(cells, stills):
         # Standing still is tried in the first still alone.
         which = torch.cat([which.expand(-1, len(steps[0]), -1, -1), torch.zeros_like(which)], 1)
         which, y, x, unlike = best(cells, keys, which, y, x, margin, AROUND[level])
-    which, y, x, unlike = (doubled(v) for v in (which, y, x, unlike))
-    return at(values, which, y, x, margin)[:, 0], unlike, (y != 0) | (x != 0)
+    return which, y, x, unlike
+
+
+def calm(cells, keys):
+    """Share of the picture that stands where it does in the still, [B]: by the last level but one, which a whole picture takes little time for."""
+    _, y, x, _ = places(cells, keys, finest=1)
+    return ((y == 0) & (x == 0)).float().mean((1, 2, 3))
+
+
+def match(cells, stills):
+    """(found [B,C,h,w], unlikeness, whether it is elsewhere, both [B,1,h,w]): cells [B,1,h,w], sides multiples of 2^(LEVELS - 1), in stills, each as (keys
+    [B,1,h + 2 * MARGIN, …], values [B,C,…] of the same size)."""
+    keys, values = (torch.stack(v, 1) for v in zip(*stills))
+    which, y, x, unlike = (doubled(v) for v in places(cells, keys))
+    return at(values, which, y, x, MARGIN)[:, 0], unlike, (y != 0) | (x != 0)
+
+
+def keys_of(still):
+    """Mean luma of a still's cells."""
+    return F.avg_pool2d(still, models.CELL)
 
 
 def tables(still, scale):
-    """(keys [B,1,h,w], values [B,CELL^2,h,w]) of a still's luma [B,1,H,W]: made once for each still. A whole picture's are
-    to be padded by MARGIN; a crop has its margin already."""
-    keys = F.avg_pool2d(still, models.CELL)
+    """(keys [B,1,h,w], values [B,2 * CELL^2,h,w], the enlarging last) of a still's luma [B,1,H,W]: made once for each still. A whole picture's
+    are to be padded by MARGIN; a crop has its margin already."""
     plain = models.enlarged(F.avg_pool2d(still, scale), scale)
-    values = F.pixel_unshuffle(still - plain, models.CELL)
-    return keys, values.round().clamp(-127, 127)
+    beyond, plain = (F.pixel_unshuffle(v, models.CELL).round() for v in (still - plain, plain))
+    return keys_of(still), torch.cat([beyond.clamp(-127, 127), plain.clamp(0, 255)], 1)
+
+
+def padded(table):
+    return F.pad(table, (MARGIN,) * 4, mode="replicate")
 
 
 def padded_tables(still, scale):
     """As `tables`, of a whole picture."""
-    return tuple(F.pad(v, (MARGIN,) * 4, mode="replicate") for v in tables(still, scale))
+    return tuple(padded(v) for v in tables(still, scale))
 
 
 def trust(unlike):
@@ -110,8 +130,16 @@ def trust(unlike):
     return (1 - torch.log1p(unlike / NOISE) / math.log1p(ALIEN / NOISE)).clamp(min=0)
 
 
-def told(cells, *stills):
-    """What the network is told [B,C + 1,h,w] in whole numbers: what was found, zeros where nothing was, and trust in it, 0..SURE."""
-    found, unlike, moved = match(cells, stills)
-    sure = SURE * (1 - (1 - MOVED) * moved)
-    return torch.cat([found * (unlike < ALIEN), (sure * trust(unlike)).round()], 1)
+@torch.no_grad()
+def told(cells, base, *stills, share=None):
+    """What the network is told [B,2 * CELL^2 + models.FACTS,h,w] in whole numbers: what the finds have beyond their enlarging, what
+    their enlarging has beyond the frame's, `base` in cells, zeros in both where nothing was found; and models.FACTS, 0..SURE: trust, trust in what is elsewhere, nothing found, how calm the picture is. `share`: as of calm, [B], where cells are not a whole picture."""
+    found, unlike, elsewhere = match(cells, stills)
+    beyond, plain = found.split(models.CELL**2, 1)
+    nothing = unlike >= ALIEN
+    if share is None:
+        share = calm(cells, torch.stack([keys for keys, _ in stills], 1))
+    sure = (SURE * trust(unlike)).round()
+    parts = torch.cat([beyond, (plain - base.round()).clamp(-128, 127)], 1) * ~nothing
+    return torch.cat([parts, sure, sure * elsewhere, SURE * nothing.float(),
+                      (SURE * share).round().view(-1, 1, 1, 1).expand_as(sure)], 1)

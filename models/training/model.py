@@ -24,6 +24,7 @@ WINDOW = 8  # such wide cells, each way, that attend to each other
 NOISE = {4: 9.0, 2: 9.0, 1: 0.5}  # variance below which a direction of the input is not amplified further: blur leaves little
 LINEAR = {4: 2, 2: 2, 1: 1}  # frames that the linear path sees: at full size a second one costs more than it gives
 FOLD = {4: 2, 2: 2, 1: 4}  # input pixels a cell of the head's grid: the coarse one at x4, else the fine one
+FACTS = 4  # numbers that matching.told gives beside what was found
 REACH = 2  # pixels that the first layer looks at on each side of a fine cell of one pixel
 
 CONFIGS = {
@@ -85,6 +86,16 @@ def whole_bias(bias, step, unit):
     return through((bias / unit).round() * unit, bias)
 
 
+def convolved(x, weight, pad):
+    """F.conv2d. On one thread PyTorch gives 1x1 convolutions of less than 16 pictures to BLAS, which takes ten times as long as
+    oneDNN: then pictures are taken in parts, which in channels-last memory costs nothing."""
+    b, c, h, w = x.shape
+    if weight.shape[2] > 1 or b >= 16 or b * h % 16 or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.conv2d(x, weight, padding=pad)
+    parts = x.permute(0, 2, 3, 1).reshape(16, b * h // 16, w, c).permute(0, 3, 1, 2)
+    return F.conv2d(parts, weight).permute(0, 2, 3, 1).reshape(b, h, w, -1).permute(0, 3, 1, 2)
+
+
 class Conv(nn.Module):
     """A convolution whose weights can be rounded to levels."""
 
@@ -103,10 +114,10 @@ class Conv(nn.Module):
         if outputs is not None:
             weight, bias = weight[outputs], bias[outputs]
         if not quantised:
-            return F.conv2d(x, weight, bias, padding=pad)
+            return convolved(x, weight, pad) + bias.view(1, -1, 1, 1)
         whole, step = levels(weight)
         # Whole numbers are exact in bfloat16; the step is applied to what comes out.
-        y = F.conv2d(x, through(whole, weight / step), padding=pad)
+        y = convolved(x, through(whole, weight / step), pad)
         return y * step.view(1, -1, 1, 1) + whole_bias(bias, step, unit).view(1, -1, 1, 1)
 
 
@@ -243,16 +254,18 @@ class Restorer(nn.Module):
         self.up = Conv(coarse, 4 * fine, gain=0.5)
         self.merge = Conv(fine, fine, 3, gain=0.3)
         if stills:  # what was found in one, and how far to rely on it
-            self.refer = Conv(CELL * CELL + 1, fine, gain=0.02)
+            told = 2 * CELL * CELL + FACTS
+            self.refer = Conv(told, fine, gain=0.02)
             # No bias: nothing found is as no still at all.
             del self.refer.bias
             self.refer.register_buffer("bias", torch.zeros(fine))
-            # The gate sees what it gates, and begins as a threshold: shut where trust is below a third.
-            self.rely, self.trust = Conv(fine, CELL * CELL, gain=0.03), Conv(CELL * CELL + 1, CELL * CELL, gain=0.0)
+            # A gate for what the enlarging lacks, and one for what is wrong in it. They see what they gate, and begin as a threshold: shut where trust is
+            # below a third, or elsewhere below two thirds.
+            self.rely, self.trust = Conv(fine, 2, gain=0.03), Conv(told, 2, gain=0.0)
             self.rely.bias.data.fill_(-0.9)
-            self.trust.weight.data[:, -1] = 0.03
+            self.trust.weight.data[:, -FACTS], self.trust.weight.data[:, 1 - FACTS] = 0.03, -0.015
             del self.trust.bias
-            self.trust.register_buffer("bias", torch.zeros(CELL * CELL))
+            self.trust.register_buffer("bias", torch.zeros(2))
 
     def whiten(self, samples, scale):
         """Sets the input transform from sample neighbourhoods [N, 2 * pixels] (frame, predecessor; minus 128).
@@ -336,12 +349,12 @@ class Restorer(nn.Module):
         hidden = hidden + gate * (content - hidden)
         x = scattered(positive(signed(self.up(x, q, outputs=order), q) + wide, q))
         x = positive(x + signed(self.merge(x, q), q), q)
-        detail = on_steps(self.tails[str(scale)](x, q).float() * OUT, q) + on_steps(linear, q)
+        detail = within(on_steps(self.tails[str(scale)](x, q).float() * OUT, q) + on_steps(linear, q))
         if told is not None:
             rely = signed(self.rely(x, q), q) + signed(self.trust(told, q, unit=1), q)
-            rely = share(signed(rely, q), q)
-            detail = detail + on_steps(rely * told[:, :-1], q)
-        return detail.clamp(-128 * DETAIL, 127 * DETAIL), (hidden, cache)
+            for gate, found in zip(share(signed(rely, q), q).split(1, 1), told.split(CELL * CELL, 1)):
+                detail = within(detail + on_steps(gate * found, q))
+        return detail, (hidden, cache)
 
     def fresh(self, luma, scale):
         """(previous luma, state) at a reset."""
@@ -364,6 +377,11 @@ def seen(scale):
 def on_steps(detail, quantised):
     """Code values onto the grid that the graph adds to the fixed enlarging."""
     return through(detail.div(DETAIL).round().clamp(-128, 127) * DETAIL, detail) if quantised else detail
+
+
+def within(detail):
+    """As a sum of bytes ends at theirs."""
+    return detail.clamp(-128 * DETAIL, 127 * DETAIL)
 
 
 def folded(x, fold, around=None):

@@ -43,7 +43,7 @@ def reference(net, luma, chroma, mask, scale, stills=()):
             y = models.filled(y, lost)
         if state is None:
             prev, state = net.fresh(y, scale)
-        told = matching.told(F.avg_pool2d(y, models.CELL // scale), *stills) if stills else None
+        told = matching.told(F.avg_pool2d(y, models.CELL // scale), net.base(y, scale), *stills) if stills else None
         detail, state = net.step(y, prev, lost, state, scale, told)
         outs.append(F.pixel_shuffle(net.base(y, scale).round() + detail * (models.TIES if net.quantised else 1), models.CELL).round().clamp(0, 255).byte().numpy().ravel())
         prev = y
