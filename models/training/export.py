@@ -68,7 +68,7 @@ def variant(net, name):
         files[tables], tables_checksum = serialised(graph.tables(scale))
         references = {"references": {
             "file": with_stills, "sha256": stills_checksum, "tablesFile": tables, "tablesSha256": tables_checksum, "still": "still", "max": STILLS,
-            "tables": [{"output": f"{key}_out", "input": f"{key}_in", "dtype": "uint8" if key == "values" else "float32"}
+            "tables": [{"output": f"{key}_out", "input": f"{key}_in", "dtype": "uint8" if key in graph.BYTES else "float32"}
                        for key, _ in graph.TABLES],
             "found": "found_out"}}
     state = [{"input": f"{key}_in", "output": f"{key}_out", "dtype": dtype, "shape": shape}

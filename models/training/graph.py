@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 import graph_matching
@@ -89,11 +90,14 @@ def masked(scale, fill):
 
 
 # Of a still: name, and what stands in a place's row; None: a number.
-TABLES = [("keys0", 5), ("cells0", None), ("keys1", 9), ("cells1", None), ("cells2", None), ("values", 2 * models.CELL**2)]
+TABLES = [("keys0", 5), ("cells0", None), ("keys1", 9), ("cells1", None), ("cells2", None), ("beyond", models.CELL**2), ("less", models.CELL**2)]
+
+
+BYTES = ("beyond", "less")
 
 
 def table_ports(suffix):
-    return [(f"{name}{suffix}", U8 if name == "values" else F32, f"{name}_places", *([width] if width else [])) for name, width in TABLES]
+    return [(f"{name}{suffix}", U8 if name in BYTES else F32, f"{name}_places", *([width] if width else [])) for name, width in TABLES]
 
 
 def ports(net, scale, fill, layout, stills=False):
@@ -192,6 +196,9 @@ def on_coarse_cells(weight):
         row, column = y + dy - k // 2, x + dx - k // 2
         wide[y, x, :, :, row % 2, column % 2, row // 2 + 1, column // 2 + 1] = weight[:, :, dy, dx]
     return wide.view(4 * outputs, 4 * planes, 3, 3)
+
+
+LANES = 16  # outputs that a processor's kernels take at a time
 
 
 class Integers:
@@ -327,7 +334,7 @@ class Integers:
         base = self.base(luma, size, cells, coarse)
         if self.stills:
             told, finds = self.told(luma, base)
-            refer = self.of_told(told, net.refer)
+            refer, trust, _ = self.of_told(told, net.refer, net.trust)
             first = self.sum(first, zero, refer, middle, zero)
         first = self.sum(first, zero, self.layer(first, net.before, middle), middle, zero)
         wide = self.gather(first, coarse, 2, fine)
@@ -346,20 +353,25 @@ class Integers:
         x = self.spread(self.layer(x, net.up, middle, outputs=order), coarse, 2, fine)
         x = self.sum(x, middle, first, zero, zero)
         x = self.sum(x, zero, self.layer(x, net.merge, middle), middle, zero)
-        detail = self.layer(x, net.tails[str(scale)], middle, y_scale=models.DETAIL / models.OUT)
-        unit = g.const(np.float32(models.DETAIL))
+        tail, unit = net.tails[str(scale)], g.const(np.float32(models.DETAIL))
+        if self.stills:
+            assert models.DETAIL / models.OUT == models.STEP  # one convolution has one scale
+            detail, rely, _ = self.layers(x, tail, net.rely)
+            rely = self.sum(rely, middle, trust, middle, middle)
+        else:
+            detail = self.layer(x, tail, middle, y_scale=models.DETAIL / models.OUT)
         detail = g.add("QLinearAdd", detail, unit, middle, linear, unit, middle, unit, middle, domain="com.microsoft")
         if self.stills:
-            part = g.const(np.float32(1 / 256))
-            trust = self.of_told(told, net.trust)
-            rely = self.sum(self.layer(x, net.rely, middle), middle, trust, middle, middle)
             # Sigmoid, and a gate for every pixel of a cell, in one look-up; as many steps as bytes.
             logits = torch.arange(-128, 128) * 4 * models.STEP
-            shares = (torch.sigmoid(logits) * 256).round().clamp(max=255).byte().view(-1, 1).expand(-1, models.CELL**2)
-            for found, gate in zip(finds, g.split(rely, 3, 1, 1)):
+            shares = (torch.sigmoid(logits) * 256).round().clamp(max=255).byte().view(-1, 1).expand(-1, models.CELL**2).numpy()
+            part = g.const(np.float32(1 / 256))
+            for (found, sign), gate in zip(finds, g.split(rely, 3, 1, 1)):
                 gate = g.add("Squeeze", g.add("Cast", gate, to=TensorProto.INT32), g.ints(3))
-                gate = g.add("Gather", g.const(shares.numpy()), gate)
-                found = g.add("QLinearMul", found, self.one, middle, gate, part, zero, unit, middle, domain="com.microsoft")
+                # 255 - x with its zero at 255 is -x.
+                gate = g.add("Gather", g.const(shares if sign > 0 else 255 - shares), gate)
+                nothing = zero if sign > 0 else g.const(np.uint8(255))
+                found = g.add("QLinearMul", found, self.one, middle, gate, part, nothing, unit, middle, domain="com.microsoft")
                 detail = g.add("QLinearAdd", detail, unit, middle, found, unit, middle, unit, middle, domain="com.microsoft")
         amount = g.add("Mul", g.add("Squeeze", "strength", g.ints(0)), g.const(np.float32(models.DETAIL * models.TIES)))
         pixels = g.add("QLinearAdd", base, self.one, zero, detail, amount, middle,
@@ -371,21 +383,34 @@ class Integers:
         self.chroma(size)
         return g.model(f"vireo-x{scale}", *ports(net, scale, self.fill, "nhwc", self.stills))
 
-    def of_told(self, told, conv):
-        """A Conv of what the network is told."""
-        return self.conv(told, self.middle, *models.levels(conv.weight), None, self.middle, x_scale=1)
+    def layers(self, x, *convs, x_zero=None, x_scale=None, inputs=None):
+        """1x1 Convs of the same input as one, and what none asked for: outputs are computed by LANES, and less than that takes longer.
+        `inputs`: factors of the input's channels, 1 or -1."""
+        parts = [models.levels(conv.weight) for conv in convs]
+        whole, step = (torch.cat(v) for v in zip(*parts))
+        if inputs is not None:
+            whole = whole * inputs
+        bias, sizes = torch.cat([conv.bias.detach() for conv in convs]), [len(conv.weight) for conv in convs]
+        more = -sum(sizes) % LANES
+        whole, step = (torch.cat([v, torch.ones(more, *v.shape[1:]) * one]) for v, one in ((whole, 0), (step, 1)))
+        bias = F.pad(bias, (0, more)).numpy()
+        return self.g.split(self.conv(x, x_zero or self.zero, whole, step, bias, self.middle, x_scale=x_scale), 3, *sizes, more)
+
+    def of_told(self, told, *convs):
+        """Convs of what the network is told; the differences come with their sign turned."""
+        inputs = torch.ones(1, convs[0].weight.shape[1], 1, 1)
+        inputs[:, models.CELL**2:-models.FACTS] = -1
+        return self.layers(told, *convs, x_zero=self.middle, x_scale=1, inputs=inputs)
 
     def told(self, luma, base):
-        """(what a still says of every fine cell, and the two parts of it that can be added)."""
+        """(what a still says of every fine cell; the two parts of it that can be added, with their signs)."""
         g = self.g
-        found, none, facts = looked_up(g, luma, self.scale)
-        beyond, plain = g.split(found, 3, *[models.CELL**2] * 2)
-        plain = g.add("Max", plain, g.add("Min", base, none))  # where nothing was found, no difference
-        # A difference as a sum: 255 - x by the one kernel that looks bytes up.
+        beyond, less, some, facts = looked_up(g, luma, self.scale)
+        # A difference as a sum: the enlarging, and 255 less that of the still. Where nothing was found, 0 and 255.
         full = g.const(np.uint8(255))
-        less = g.add("QLinearLeakyRelu", base, self.one, full, self.one, self.zero, domain="com.microsoft", alpha=-1.0)
-        plain = g.add("QLinearAdd", plain, self.one, self.zero, less, self.one, full, self.one, self.middle, domain="com.microsoft")
-        return g.add("Concat", beyond, plain, facts, axis=3), (beyond, plain)
+        difference = g.add("QLinearAdd", g.add("Min", base, some), self.one, self.zero, less, self.one, full, self.one, self.middle,
+                           domain="com.microsoft")
+        return g.add("Concat", beyond, difference, facts, axis=3), ((beyond, 1), (difference, -1))
 
     def pixels(self, inputs, whole, step, bias, zero, coarse, y_scale=None):
         """A convolution of the input's pixels, onto the fine grid."""

@@ -2,7 +2,8 @@
 
 Tables of a level are float32: [places, n], the cells with a margin of matching.MARGIN (halved from level to level) on
 each side and each with those that a step leads to, so that they are one row (finest level: 5, else 9), and [places], the cells alone; values are
-uint8 [places + 1, 2 * CELL^2], first with zero at 128, and the last row zeros there: what is found where nothing is.
+uint8 [places + 1, CELL^2]: what a still has beyond its enlarging, with zero at 128, and 255 less that enlarging. The last row is what is found where
+nothing is: 128, and 255.
 """
 import math
 
@@ -59,13 +60,13 @@ class Matching:
         plain = g.add("Conv", g.add("SpaceToDepth", small, blocksize=2), g.const(models.bicubic_weight(scale).float().numpy()),
                       kernel_shape=[3, 3])
         plain = g.add("DepthToSpace", plain, blocksize=2 * scale, mode="CRD")
-        columns = []
-        for plane, zero in ((g.add("Max", g.add("Sub", still, plain), g.const(np.float32(-127))), 128), (plain, 0)):
+        values = []
+        for plane, zero, none in ((g.add("Max", g.add("Sub", still, plain), g.const(np.float32(-127))), 128, 128),
+                                  (g.add("Sub", g.const(np.float32(255)), plain), 0, 255)):
             cells = g.add("Pad", g.add("SpaceToDepth", plane, blocksize=models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
             cells = g.add("QuantizeLinear", cells, g.const(np.float32(1)), g.const(np.uint8(zero)))
             cells = g.add("Reshape", g.add("Transpose", cells, perm=[0, 2, 3, 1]), g.ints(-1, models.CELL**2))
-            columns.append(g.add("Concat", cells, g.const(np.full((1, models.CELL**2), zero, np.uint8)), axis=0))
-        values = g.add("Concat", *columns, axis=1)
+            values.append(g.add("Concat", cells, g.const(np.full((1, models.CELL**2), none, np.uint8)), axis=0))
         keys = g.add("Pad", mean(still, models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
         rows = []
         for level, plane in enumerate(self.pyramid(keys)):
@@ -75,7 +76,7 @@ class Matching:
                 break
             around = self.shifted(g.add("Pad", plane, g.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"), 1, steps(level))
             rows += [g.add("Reshape", g.add("Transpose", around, perm=[0, 2, 3, 1]), g.ints(-1, len(steps(level)))), column]
-        return [*rows, values]
+        return [*rows, *values]
 
     def smooth(self, x, k):
         """matching.smooth, one direction after the other."""
@@ -171,11 +172,11 @@ class Matching:
         return which, g.add("GatherElements", moved, least, axis=1), wide, g.add("GatherElements", unlike, least, axis=1)
 
     def told(self, cells, stills):
-        """(what was found uint8 [1,h,w,2 * CELL^2], as values are; 255 where nothing was, else 0, [1,h,w,CELL^2]; matching.told's facts uint8
+        """(what was found, as the two kinds of values are, and 0 where nothing was, else 255, all uint8 [1,h,w,CELL^2]; matching.told's facts uint8
         [1,h,w,FACTS] with zero at 128); cells float32 [1,1,h,w].
         `found_out`, float32 [1], is how far the whole picture was found."""
         g, levels = self.g, self.pyramid(cells)
-        *tables, values = stills
+        *tables, beyond, less = stills
         which, row, column = self.coarsest(tables[-1], levels[-1], matching.LEVELS - 1)
         for level in range(matching.LEVELS - 2, -1, -1):
             which, moved, wide, unlike = self.finer(*tables[2 * level:2 * level + 2], levels[level], level, which, row, column)
@@ -206,7 +207,7 @@ class Matching:
         moved = g.add("Where", somewhere, moved, self.number(-(2**30)))
         index = g.add("Max", g.add("Add", start, self.doubled(moved, cells)), self.number(-1))
         index = g.add("Squeeze", index, g.ints(1))
-        # Bytes of 255 where nothing was found.
-        none = np.array([[0], [255]], np.uint8).repeat(models.CELL**2, 1)
-        none = g.add("Gather", g.const(none), g.add("Cast", g.add("Less", index, self.number(0)), to=I32))
-        return g.add("Gather", values, index), none, facts
+        # Bytes of 0 where nothing was found, else of 255.
+        some = np.array([[0], [255]], np.uint8).repeat(models.CELL**2, 1)
+        some = g.add("Gather", g.const(some), g.add("Cast", g.add("GreaterOrEqual", index, self.number(0)), to=I32))
+        return g.add("Gather", beyond, index), g.add("Gather", less, index), some, facts

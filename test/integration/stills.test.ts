@@ -13,15 +13,18 @@ import { ModelPackages } from '../../src/restoration/ModelPackages.js';
 import { decodeStill } from '../../src/restoration/stills.js';
 import type { InferenceDevice, InputPicture, RestorationStream } from '../../src/restoration/types.js';
 import { VideoFileReader } from '../../src/restoration/VideoFileReader.js';
+import { TrackReference } from '../../src/restorer/TrackReference.js';
 import { naturalClip } from '../support/naturalClip.js';
 import { psnr } from '../unit/restorer/support/clip.js';
 
 const SIZE = { width: 640, height: 384 };
+const HALF = { width: 320, height: 192 };
 const SMALL = { width: 160, height: 96 };
 
 let folder: string;
 let sharp: Frame;
 let still: Buffer;
+let half: ArrayBuffer;
 let small: ArrayBuffer;
 
 beforeAll(async () => {
@@ -31,12 +34,10 @@ beforeAll(async () => {
   if (first === null) throw new Error('the clip is empty');
   const upright = uprightFilter(SIZE, 0, first);
   sharp = await upright.apply(first);
-  const shrink = new FrameFilter(`scale=${SMALL.width}:${SMALL.height}:flags=area,format=yuv420p`);
-  const shrunk = await shrink.apply(sharp);
-  small = new ArrayBuffer((SMALL.width * SMALL.height * 3) / 2);
-  copyToI420(shrunk, small);
-  for (const frame of [first, shrunk]) frame.free();
-  for (const filter of [upright, shrink]) filter.close();
+  half = await shrunk(HALF);
+  small = await shrunk(SMALL);
+  first.free();
+  upright.close();
   await reader.close();
   still = await encodeStill(sharp);
 });
@@ -44,6 +45,17 @@ afterAll(async () => {
   sharp?.free();
   await rm(folder, { recursive: true, force: true });
 });
+
+/** I420 of the sharp picture, as a sender would scale it. */
+async function shrunk({ width, height }: typeof SMALL): Promise<ArrayBuffer> {
+  const shrink = new FrameFilter(`scale=${width}:${height}:flags=area,format=yuv420p`);
+  const picture = await shrink.apply(sharp);
+  const bytes = new ArrayBuffer((width * height * 3) / 2);
+  copyToI420(picture, bytes);
+  picture.free();
+  shrink.close();
+  return bytes;
+}
 
 /** PSNR-Y in dB of two pictures' luma. */
 const closeness = (luma: ArrayBuffer, to = sharp) => psnr(new Uint8Array(luma), lumaOf(to));
@@ -78,7 +90,10 @@ describe('the model with a still', () => {
       provider: 'cpu',
       threads: 1,
       packages: [model],
-      warmUpSizes: [{ scale: 4, ...SMALL }],
+      warmUpSizes: [
+        { scale: 4, ...SMALL },
+        { scale: 2, ...HALF },
+      ],
       references: true,
     });
     const variant = model.manifest.variants.find(({ scale }) => scale === 4);
@@ -115,6 +130,26 @@ describe('the model with a still', () => {
     expect(closeness(withStill.luma)).toBeGreaterThan(closeness(without.luma) + 0.5);
     await stream.setReferences([]);
     expect(Buffer.from((await restored()).luma).equals(Buffer.from(without.luma))).toBe(true);
+  });
+
+  it('looks details up in its own picture from before the sender turned the size down', async () => {
+    const reference = new TrackReference({ decode: decodeStill, onRefused: () => {} });
+    const { manifest } = await ModelPackages.create().load('swift');
+    const variant = manifest.variants.find(({ scale }) => scale === 2);
+    if (variant === undefined) throw new Error('swift has no x2');
+    const larger = await device.openStream({ packageName: 'swift', variant, ...HALF });
+    reference.applyTo(larger);
+    const before = await larger.restore([{ ...picture(), buffer: half.slice(0), ...HALF }]);
+    const [last] = before.pictures;
+    if (last === undefined) throw new Error('nothing was restored');
+    reference.restored(larger, last, before.found);
+    larger.close();
+    const without = await restored();
+    reference.applyTo(stream);
+    const helped = await restored();
+    await stream.setReferences([]);
+    expect(helped.found).toBeGreaterThan(0.5);
+    expect(closeness(helped.luma)).toBeGreaterThan(closeness(without.luma) + 0.3);
   });
 
   it('finds next to nothing in a picture of something else, which does next to no harm', async () => {
