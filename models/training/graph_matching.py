@@ -184,7 +184,8 @@ class Matching:
             if level == 0:
                 break
             if level == 1:
-                calm = g.add("ReduceMean", own, axes=[0, 1, 2, 3], keepdims=1)
+                alike = g.add("Cast", g.add("Less", unlike, g.const(np.float32(matching.ALIKE))), to=F32)
+                calm = g.add("ReduceMean", g.add("Mul", own, alike), axes=[0, 1, 2, 3], keepdims=1)
             # Back to rows and columns: offsets are smaller than the margin, and so than half a row.
             half = self.number(matching.MARGIN >> level)
             moved = g.add("Add", moved, g.add("Add", g.add("Mul", wide, half), half))

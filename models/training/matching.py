@@ -22,6 +22,7 @@ NOISE = 8.0  # squared code values; from here on trust falls with their logarith
 ALIEN = 400.0  # and from which on a find is none at all
 SURE = 100  # trust in equals
 STILL = 1.3  # times as unlike may standing still be and be taken: codec noise makes one of many places the likest by chance,
+ALIKE = 200.0  # as unlike may be what stands still: all of a still of noise would, for nothing is likelier
 FLAT = 8.0  # and where all are alike, within squared code values
 
 
@@ -91,8 +92,8 @@ def places(cells, stills, finest=0):
 
 def calm(cells, keys):
     """Share of the picture that stands where it does in the still, [B]: by the last level but one, which a whole picture takes little time for."""
-    _, y, x, _ = places(cells, keys, finest=1)
-    return ((y == 0) & (x == 0)).float().mean((1, 2, 3))
+    _, y, x, unlike = places(cells, keys, finest=1)
+    return ((y == 0) & (x == 0) & (unlike < ALIKE)).float().mean((1, 2, 3))
 
 
 def match(cells, stills):
