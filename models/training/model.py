@@ -256,7 +256,7 @@ class Restorer(nn.Module):
         if stills:  # what was found in one, and how far to rely on it
             told = 2 * CELL * CELL + FACTS
             self.refer = Conv(told, fine, gain=0.02)
-            # No bias: nothing found is as no still at all.
+            # No bias: zeros, which stand for no still, change nothing.
             del self.refer.bias
             self.refer.register_buffer("bias", torch.zeros(fine))
             # A gate for what the enlarging lacks, and one for what is wrong in it. They see what they gate, and begin as a threshold: shut where trust is

@@ -9,7 +9,7 @@ export interface KeptPicture {
   inputPixels: number;
 }
 
-/** A newer picture of the same sharpness takes the place of one this old; copying each would be for nothing. */
+/** A newer picture of the same sharpness takes the place of one this old: one copy a second, and not of every picture. */
 const RENEW_AFTER_MS = 1_000;
 
 /**
