@@ -40,6 +40,7 @@ if (process.argv.length === 2) {
   const trainings = [
     ['smoke training lowers its loss', ['models/training/train.py', '--smoke']],
     ['stills are matched as they should be', ['models/training/test_matching.py']],
+    ['crops on a GPU are those of the files', ['models/training/test_resident.py']],
   ];
   for (const [name, args] of trainings) {
     if (python) count(name, run(python, args));

@@ -8,10 +8,12 @@ import json
 import os
 import random
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import degrade
@@ -159,14 +161,21 @@ def frames_of(path, start, count, rng):
     return clip_frames(path, start, count)
 
 
-def build(job, cache, frames, with_references=True):
+def guarded(job, **options):
+    try:
+        build(job, **options)
+    except Exception as error:  # one bad file must not end the run
+        print("FAILED", job[0].name, repr(error)[:300], flush=True)
+
+
+def build(job, cache, frames, with_references=True, plans=tuple(degrade.PLANS)):
     """Makes what the segment lacks: all of it, or what was not asked for or not there when it was made."""
     path, start = job
     out = cache / f"{path.stem}@{start}"
     there = (out / "meta.json").exists()
     meta = json.loads((out / "meta.json").read_text()) if there else None
     done = meta.get("plans", ["base"]) if there else []
-    missing = [plan for plan in degrade.PLANS if plan not in done]
+    missing = [plan for plan in plans if plan not in done]
     lacks_references = with_references and (meta is None or "references" not in meta)
     if not missing and not lacks_references:
         return
@@ -212,6 +221,7 @@ def main():
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--limit", type=int, default=0)
     parser.add_argument("--only", help="names of files, or how they begin, with commas between them")
+    parser.add_argument("--plans", default=",".join(degrade.PLANS), help="which of degrade.PLANS")
     parser.add_argument("--no-references", action="store_true", help="no stills: only `swift` learns from them")
     args = parser.parse_args()
     splits = json.loads((HERE / "splits.json").read_text())
@@ -228,13 +238,9 @@ def main():
     # Shuffled, so that training can begin on a part that looks like the whole.
     random.Random(1).shuffle(jobs)
     jobs = jobs[: args.limit or None]
-    def guarded(job):
-        try:
-            build(job, args.cache / "dataset", args.frames, not args.no_references)
-        except Exception as error:  # one bad file must not end the run
-            print("FAILED", job[0].name, repr(error)[:300], flush=True)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(guarded, jobs))
+    with ProcessPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(partial(guarded, cache=args.cache / "dataset", frames=args.frames, with_references=not args.no_references,
+                              plans=args.plans.split(",")), jobs))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import model as models
 HERE = Path(__file__).parent
 SMALLEST = degrade.SMALLEST  # segments with a shorter side are left out
 ALIEN = 0.15  # share of walks whose still shows something else: what it must not believe, a gate has to see
+NOISE = 0.2  # share of those that show noise, coarse or fine, which has a like of everything somewhere
 CALM = 1.5  # by so much more often segments are picked that stand still
 DRIFT = 3.0  # times the error of the encoding, from which on a crop counts as damaged
 
@@ -88,14 +89,44 @@ class Masks(Planes):
         return np.unpackbits(bits, axis=-1)[..., x.start % 8:x.start % 8 + x.stop - x.start]
 
 
+class Noise:
+    """A still of noise: every picture has something like it in there."""
+
+    alien, shape = True, (1, 1280, 1280)
+    SIDE = 2048
+    field = None
+
+    def __init__(self, rng):
+        self.grain = int(2 ** rng.integers(0, 5))
+        self.y, self.x = (int(v) for v in rng.integers(0, self.SIDE - self.shape[1], 2))
+
+    @classmethod
+    def grains(cls):
+        if cls.field is None:
+            cls.field = np.random.default_rng(0).integers(16, 236, (cls.SIDE, cls.SIDE), np.uint8)
+        return cls.field
+
+    def __getitem__(self, slices):
+        _, rows, columns = (np.arange(*s.indices(size)) // self.grain for s, size in zip(slices, self.shape))
+        return self.grains()[np.ix_(self.y + rows, self.x + columns)][None]
+
+
 def enlarging_error(low, high, scale):
-    """Mean squared error of each picture, enlarged bicubically, from its original."""
-    x = torch.from_numpy(low.astype(np.float32))[:, None]
+    """Mean squared error of each picture [n,h,w], enlarged bicubically, from its original."""
+    x = low[:, None].float()
     if scale > 1:
-        x = F.conv2d(models.folded(x, 2), models.bicubic_weight(scale).float())
-        x = F.pixel_shuffle(x, 2 * scale)
-    high = torch.from_numpy(high.astype(np.float32))[:, None]
-    return ((x[..., :high.shape[2], :high.shape[3]] - high) ** 2).mean((1, 2, 3)).numpy()
+        x = models.enlarged(x, scale)
+    return ((x[..., :high.shape[1], :high.shape[2]] - high[:, None].float()) ** 2).mean((1, 2, 3))
+
+
+def standing(low, still, scale, moved, relit):
+    """matching.calm of a picture [h,w] in a still [H,W]; `moved` in pixels of the original, `relit` its gain and what is added."""
+    cells = F.avg_pool2d(low[None, None].float(), models.CELL // scale)
+    keys = F.avg_pool2d(torch.roll(still[None, None].float(), [-v for v in moved], (2, 3)), models.CELL) * relit[0] + relit[1]
+    # Stills of other clips have sides of their own.
+    rows, columns = (min(a, b) // 4 * 4 for a, b in zip(cells.shape[2:], keys.shape[2:]))
+    cells, keys = (v[..., :rows, :columns] for v in (cells, keys))
+    return float(matching.calm(cells, matching.padded(keys)[:, None]))
 
 
 class Clips:
@@ -103,30 +134,46 @@ class Clips:
 
     def __init__(self, index, seed, stills=False):
         self.index, self.rng, self.stills = index, np.random.default_rng(seed), stills
-        # CIF-class clips are soft and few pixels; stills do not move as people do.
-        weight = [min(1.0, (m["w"] * m["h"] / (1280 * 720))) ** 0.5 * (0.6 if m["still"] else 1.0) for m in index]
         self.open, self.errors, self.calms = {}, {}, {}
-        if stills:  # where the camera stands still, as in calls, there is most to learn from them
-            weight = [w * (1 + CALM * self.stands(m)) for w, m in zip(weight, index)]
+        weight = [self.preference(m, self.stands(m) if stills else 0.0) for m in index]
         self.p = np.array(weight) / sum(weight)
+
+    @staticmethod
+    def preference(m, calm):
+        """How often a segment is picked: CIF-class clips are soft and few pixels; photographs do not move as people do. Where the camera stands still,
+        as in calls, there is most to learn from stills."""
+        return min(1.0, (m["w"] * m["h"] / (1280 * 720))) ** 0.5 * (0.6 if m["still"] else 1.0) * (1 + CALM * calm)
 
     def error(self, high, low, scale, lossy, key):
         """Mean squared error that bicubic enlarging leaves on this encoding, from two of its frames; where some are
         damaged, from the best two of six."""
         if key not in self.errors:
-            n, tries = low.shape[0], 6 if lossy else 2
-            whole, found = slice(None), []
-            for i in range(tries):
-                t = slice(n * (i + 1) // (tries + 1), n * (i + 1) // (tries + 1) + 1)
-                found.append(enlarging_error(low[t, whole, whole], high[t, whole, whole], scale)[0])
-            self.errors[key] = float(np.mean(sorted(found)[:2]))
+            whole = slice(None)
+            self.errors[key] = self.least(lambda t: self.enlarging_error(low[t, whole, whole], high[t, whole, whole], scale), low.shape[0], lossy)
         return self.errors[key]
+
+    @staticmethod
+    def least(error, count, lossy):
+        """Mean of error(slice of one picture) of two of them; where some are damaged, of the best two of six."""
+        tries = 6 if lossy else 2
+        found = [error(slice(at, at + 1)) for at in (count * (i + 1) // (tries + 1) for i in range(tries))]
+        return float(np.mean(sorted(found)[:2]))
+
+    @staticmethod
+    def enlarging_error(low, high, scale):
+        return float(enlarging_error(torch.from_numpy(low), torch.from_numpy(high), scale).mean())
 
     def array(self, path):
         """A whole file, memory-mapped."""
         if path not in self.open:
             self.open[path] = np.load(path, mmap_mode="r")
         return self.open[path]
+
+    def planes(self, *args):
+        return Planes(*args)
+
+    def masks(self, *args):
+        return Masks(*args)
 
     def pick(self, scale):
         """(original, degraded, light, capture, error, lost, still): planes of the same moments; `light` dims the original,
@@ -138,7 +185,7 @@ class Clips:
         rng = self.rng
         m = self.index[rng.choice(len(self.index), p=self.p)]
         if scale == 1 and rng.random() < 0.5:
-            high = Planes(m["dir"] / "hr.npy")
+            high = self.planes(m["dir"] / "hr.npy")
             draw = random.Random(int(rng.integers(2**31)))
             kind = draw.choice(["none"] + ["gaussian"] * 4 + ["defocus"] * 2)  # most blur is worth undoing
             size = {"none": 0.0, "gaussian": draw.uniform(0.3, 3), "defocus": draw.uniform(0.5, 4.5)}[kind]
@@ -147,22 +194,24 @@ class Clips:
         points = [q for q in m["lr"] if q["scale"] == scale]
         p = np.array([self.weight(q) for q in points])
         point = points[rng.choice(len(points), p=p / p.sum())]
-        low = Planes(m["dir"] / point["file"])
-        high = Planes(m["dir"] / "hr.npy", point["first"], point["stride"], point.get("crop"))
-        lost = Masks(m["dir"] / point["mask"]) if point.get("mask") else None
+        low = self.planes(m["dir"] / point["file"])
+        high = self.planes(m["dir"] / "hr.npy", point["first"], point["stride"], point.get("crop"))
+        lost = self.masks(m["dir"] / point["mask"]) if point.get("mask") else None
         light = point["capture"]["gain"]
         error = None
         if light == 1:
             error = self.error(high, low, scale, lost is not None, (m["dir"], point["file"]))
         still = None
-        if self.stills and rng.random() < ALIEN:
+        if self.stills and rng.random() < ALIEN * NOISE:
+            still = Noise(rng)
+        elif self.stills and rng.random() < ALIEN:
             other = self.index[rng.choice(len(self.index), p=self.p)]
             if other["dir"] != m["dir"] and other.get("references"):
-                still = Planes(other["dir"] / other["references"][0]["file"])
+                still = self.planes(other["dir"] / other["references"][0]["file"])
                 still.alien = True
         elif self.stills and m.get("references"):
             still = m["references"][rng.integers(len(m["references"]))]["file"]
-            still = Planes(m["dir"] / still, 0, 1, point.get("crop"))
+            still = self.planes(m["dir"] / still, 0, 1, point.get("crop"))
         return high, low, light, None, error, lost, still
 
     def stands(self, m):
@@ -177,13 +226,8 @@ class Clips:
         key = low.file.name, low.shape, still.file.name, *moved, *relit
         if key not in self.calms:
             t, whole = low.shape[0] // 2, slice(None)
-            cells, keys = (torch.from_numpy(v.astype(np.float32))[None] for v in (low[t:t + 1, whole, whole], still[0:1, whole, whole]))
-            cells = F.avg_pool2d(cells, models.CELL // scale)
-            keys = F.avg_pool2d(torch.roll(keys, [-v for v in moved], (2, 3)), models.CELL) * relit[0] + relit[1]
-            # Stills of other clips have sides of their own.
-            rows, columns = (min(a, b) // 4 * 4 for a, b in zip(cells.shape[2:], keys.shape[2:]))
-            cells, keys = (v[..., :rows, :columns] for v in (cells, keys))
-            self.calms[key] = float(matching.calm(cells, matching.padded(keys)[:, None]))
+            pictures = (torch.from_numpy(v[0]) for v in (low[t:t + 1, whole, whole], still[0:1, whole, whole]))
+            self.calms[key] = standing(*pictures, scale, moved, relit)
         return self.calms[key]
 
     @staticmethod
@@ -209,6 +253,12 @@ class Damage:
             return Damage("pixels", rng.uniform(0.2, 0.7))
         return Damage("blocks", rng.uniform(0.1, 0.6)) if kind < (0.4 if scale == 1 else 0.06) else Damage()
 
+    def run(self, rng, blocks):
+        """(first, count) of the macroblocks that a picture of so many loses."""
+        if self.kind != "blocks" or rng.random() >= self.share:
+            return 0, 0
+        return int(rng.integers(0, blocks)), int(rng.integers(1, max(2, blocks // 3)))
+
     def apply(self, low, before, rng):
         """(low as received, mask): `before` is the picture that went before the first."""
         mask = np.zeros(low.shape, np.uint8)
@@ -218,11 +268,11 @@ class Damage:
         for t in range(len(low)):
             if self.kind == "pixels":
                 mask[t] = rng.random(low.shape[1:]) < self.share
-            elif rng.random() < self.share:
+            else:
                 rows, cols = -(-low.shape[1] // 16), -(-low.shape[2] // 16)
+                first, count = self.run(rng, rows * cols)
                 lost = np.zeros(rows * cols, bool)
-                first = int(rng.integers(0, rows * cols))
-                lost[first:first + int(rng.integers(1, max(2, rows * cols // 3)))] = True
+                lost[first:first + count] = True
                 mask[t] = np.kron(lost.reshape(rows, cols), np.ones((16, 16), bool))[:low.shape[1], :low.shape[2]]
             low[t] = np.where(mask[t], low[t - 1] if t else before, low[t])
         return low, mask
@@ -242,21 +292,17 @@ class Slot:
         """(low [T,p,p], high [T,P,P], fresh, error, mask [T,p,p], still [1,P + 2m,P + 2m] or None): fresh says that the state must
         be reset; error as in pick; mask is 1 where pixels are lost; the still has a margin of matching.MARGIN cells."""
         s, p = self.scale, self.patch // self.scale
-        fresh = self.left <= 0 or self.at + self.length > self.lr.shape[0]
-        if fresh:
-            self.jump()
-        self.left -= 1
-        t = slice(self.at, self.at + self.length)
+        fresh = self.advance()
+        t = slice(self.at - self.length, self.at)
         rows, columns = slice(self.y, self.y + p), slice(self.x, self.x + p)
         high = self.hr[t, self.y * s:self.y * s + self.patch, self.x * s:self.x * s + self.patch]
         mask = np.zeros((self.length, p, p), np.uint8) if self.lost is None else self.lost[t, rows, columns]
         low, mask = self.damaged(t, mask)
-        self.at += self.length
         error = self.error
         # What was lost is far more than what coding leaves of a picture, and so is what was predicted from it: such
         # crops are weighed by their own error.
         if mask.any() or (self.lost is not None and error is not None
-                          and enlarging_error(low, high, s).mean() > DRIFT * error):
+                          and Clips.enlarging_error(low, high, s) > DRIFT * error):
             error = None
         low, high = self.flip(low), self.flip(degrade.darker(high, self.light))
         still = None if self.still is None else self.flip(degrade.darker(self.around(), self.light))
@@ -267,6 +313,15 @@ class Slot:
         if still is not None:
             still = (still * self.relit[0] + self.relit[1]).round().clip(0, 255).astype(np.uint8)
         return low, high, fresh, error, self.flip(mask), still
+
+    def advance(self):
+        """Goes on to the next chunk, which ends before `at`; whether it is another walk's first."""
+        fresh = self.left <= 0 or self.at + self.length > self.lr.shape[0]
+        if fresh:
+            self.jump()
+        self.left -= 1
+        self.at += self.length
+        return fresh
 
     def around(self):
         """The still at the walk's place, moved a little, with its margin; repeated beyond its edges."""
@@ -289,9 +344,10 @@ class Slot:
         self.moved = rng.integers(-24, 25, 2) if rng.random() < 0.15 else (0, 0)
         self.relit = (rng.uniform(0.93, 1.07), rng.uniform(-6, 6)) if rng.random() < 0.3 else (1.0, 0.0)
         if self.still is not None and self.still.alien:
-            gain = rng.uniform(1, 3)  # the louder, the more harm in believing it
+            # The louder, the more harm in believing it.
+            gain = rng.uniform(0.2, 2) if isinstance(self.still, Noise) else rng.uniform(1, 3)
             self.relit = gain, 110 * (1 - gain)
-        self.calm = 0.0 if self.still is None else self.clips.calm(self.lr, self.still, s, tuple(map(int, self.moved)), self.relit)
+        self.calm = 0.0 if self.still is None or isinstance(self.still, Noise) else self.clips.calm(self.lr, self.still, s, tuple(map(int, self.moved)), self.relit)
         n, h, w = self.lr.shape
         # Some walks are long: in a call the state is old, and must do no harm.
         self.left = int(rng.integers(1, degrade.LONGEST_WALK // self.length + 1))

@@ -64,13 +64,15 @@ def variant(net, name):
     files, references = {name: data}, {}
     if net.stills:
         with_stills, tables = (name.replace(".onnx", f"-{kind}.onnx") for kind in ("stills", "tables"))
-        files[with_stills], stills_checksum = serialised(graph.integers(net, scale, fill, stills=True))
+        made = make(net, scale, fill, stills=True)
+        host = [node.name for node in made.graph.node if node.name.startswith(graph.HOST)]
+        files[with_stills], stills_checksum = serialised(made)
         files[tables], tables_checksum = serialised(graph.tables(scale))
         references = {"references": {
             "file": with_stills, "sha256": stills_checksum, "tablesFile": tables, "tablesSha256": tables_checksum, "still": "still", "max": STILLS,
             "tables": [{"output": f"{key}_out", "input": f"{key}_in", "dtype": "uint8" if key in graph.BYTES else "float32"}
                        for key, _ in graph.TABLES],
-            "found": "found_out"}}
+            "found": "found_out", **({"hostNodes": host} if host else {})}}
     state = [{"input": f"{key}_in", "output": f"{key}_out", "dtype": dtype, "shape": shape}
              for key, (dtype, shape) in graph.state_shapes(net, scale, layout).items()]
     return files, {"file": name, "sha256": checksum, "task": task, "scale": scale,

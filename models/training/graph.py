@@ -16,11 +16,15 @@ import model as models
 F32, U8 = TensorProto.FLOAT, TensorProto.UINT8
 
 
+HOST = "host_"  # how nodes are called that are better left to the processor
+
+
 class Graph:
     """A small builder: every call adds nodes and returns its output's name."""
 
     def __init__(self):
         self.nodes, self.weights, self.count, self.known = [], [], 0, {}
+        self.host = None  # while it is a list: names of nodes that GPUs are slow at
 
     def const(self, array):
         array = np.asarray(array, order="C")
@@ -36,13 +40,19 @@ class Graph:
     def add(self, op, *inputs, out=None, domain="", **attrs):
         self.count += 1
         out = out or f"t{self.count}"
-        self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"{op}_{self.count}", domain=domain, **attrs))
+        self.nodes.append(helper.make_node(op, list(inputs), [out], name=self.name(op), domain=domain, **attrs))
         return out
+
+    def name(self, op):
+        if self.host is None:
+            return f"{op}_{self.count}"
+        self.host.append(f"{HOST}{len(self.host)}")
+        return self.host[-1]
 
     def split(self, x, axis, *sizes):
         self.count += 1
         outs = [f"t{self.count}_{i}" for i in range(len(sizes))]
-        self.nodes.append(helper.make_node("Split", [x, self.ints(*sizes)], outs, name=f"Split_{self.count}", axis=axis))
+        self.nodes.append(helper.make_node("Split", [x, self.ints(*sizes)], outs, name=self.name("Split"), axis=axis))
         return outs
 
     def shape(self, *parts):
@@ -471,14 +481,14 @@ HALVED = 4096  # weights of convolutions that are written in 16 bits
 class Floats:
     """The network without rounding, NCHW."""
 
-    def __init__(self, net, scale, fill):
-        self.net, self.scale, self.fill, self.g = net, scale, fill, Graph()
+    def __init__(self, net, scale, fill, stills):
+        self.net, self.scale, self.fill, self.stills, self.g, self.host = net, scale, fill, stills, Graph(), []
 
     def number(self, value):
         return self.g.const(np.float32(value))
 
-    def conv(self, x, weight, bias=None, pad=0):
-        weight = weight.detach().numpy()
+    def conv(self, x, weight, bias=None, pad=0, stride=1):
+        weight = np.ascontiguousarray(weight.detach().numpy())
         if weight.size < HALVED:
             weight_name = self.g.const(weight)
         else:  # half the bytes on disk; folded back when a session is made
@@ -486,11 +496,13 @@ class Floats:
         inputs = [x, weight_name]
         if bias is not None:
             inputs.append(self.g.const(bias.detach().numpy()))
-        return self.g.add("Conv", *inputs, kernel_shape=list(weight.shape[2:]), pads=[pad] * 4)
+        return self.g.add("Conv", *inputs, kernel_shape=list(weight.shape[2:]), pads=[pad] * 4, strides=[stride] * 2)
 
-    def layer(self, x, conv, inputs=None):
-        weight = conv.weight if inputs is None else conv.weight[:, inputs]
-        return self.signed(self.conv(x, weight, conv.bias, conv.weight.shape[2] // 2))
+    def layer(self, x, conv, fold=1):
+        """A Conv of the network, or one of cells of fold x fold."""
+        if fold > 1:
+            return self.signed(self.strided(x, conv.weight, fold, conv.bias))
+        return self.signed(self.conv(x, conv.weight, conv.bias, conv.weight.shape[2] // 2))
 
     def positive(self, x):
         return self.g.add("Clip", x, self.number(0), self.number(255 * models.STEP))
@@ -501,9 +513,11 @@ class Floats:
     def plus(self, x, y):
         return self.positive(self.g.add("Add", x, y))
 
-    def cells(self, x, fold, around):
-        x = self.g.edges(x, around)
-        return self.g.add("SpaceToDepth", x, blocksize=fold) if fold > 1 else x
+    def strided(self, x, weight, fold, bias=None):
+        """A convolution of folded pixels, [outputs, planes * fold^2, k, k], as one of the planes: WebGPU has no SpaceToDepth."""
+        outputs, _, k, _ = weight.shape
+        weight = weight.view(outputs, -1, fold, fold, k, k).permute(0, 1, 4, 2, 5, 3).reshape(outputs, -1, k * fold, k * fold)
+        return self.conv(x, weight, bias, stride=fold)
 
     def windows(self, x, padded, channels):
         rows, columns = (self.g.add("Div", v, self.g.ints(models.WINDOW)) for v in padded)
@@ -513,9 +527,8 @@ class Floats:
     def attention(self, x, grid):
         g, part, n = self.g, self.net.attention, models.WINDOW
         keys, values, by = part.keys, part.values, models.WIDE
-        order = [c * by * by + at for at in range(by * by) for c in range(self.net.coarse)]  # SpaceToDepth's
         grid = [g.add("Div", v, g.ints(by)) for v in grid]
-        ask, keep = g.split(self.layer(g.add("SpaceToDepth", x, blocksize=by), part.project, order), 1, keys, keys + values)
+        ask, keep = g.split(self.layer(x, part.project, by), 1, keys, keys + values)
         g.add("Identity", keep, out="cache_out")
         more = [g.add("Mod", g.add("Neg", v), g.ints(n)) for v in grid]
         padded = [g.add("Add", v, m) for v, m in zip(grid, more)]
@@ -536,28 +549,30 @@ class Floats:
         g, net, scale = self.g, self.net, self.scale
         fold, k = models.seen(scale)
         around = models.REACH if fold == 1 else fold
-        order = [c * 4 + at for at in range(4) for c in range(net.fine)]  # SpaceToDepth's for the network's
 
         luma = filled(g, "luma", 1, "mask") if self.fill else "luma"
-        there = g.add("Cast", g.add("ReduceMax", g.add("Cast", "prev_in", to=F32), keepdims=1), to=TensorProto.BOOL)
-        old = g.add("Where", there, "prev_in", luma)
-        cur, old = (g.add("Cast", v, to=F32) for v in (luma, old))
-        middle = self.number(128)
-        cells = [self.cells(g.add("Sub", v, middle), fold, around) for v in (cur, old)]
+        # A previous frame of zeros alone means that there is none: then the frame is its own.
+        most = g.add("Cast", g.add("ReduceMax", "prev_in", keepdims=1), to=F32)
+        fresh = g.add("Sub", self.number(1), g.add("Clip", most, self.number(0), self.number(1)))
+        cur, old = (g.add("Cast", v, to=F32) for v in (luma, "prev_in"))
+        old = g.add("Add", old, g.add("Mul", fresh, cur))
+        planes = [g.edges(g.add("Sub", v, self.number(128)), around) for v in (cur, old)]
         key = str(scale)
         weight = net.raw(net.heads[key], scale)
-        linear = self.conv(g.add("Concat", *cells[:models.LINEAR[scale]], axis=1), net.skip(scale))
+        linear = self.strided(g.add("Concat", *planes[:models.LINEAR[scale]], axis=1), net.skip(scale), fold)
         if masked(scale, self.fill):
             mask = g.add("Mul", g.add("Cast", "mask", to=F32), self.number(127 / 255))
-            cells.append(self.cells(mask, fold, around))
+            planes.append(g.edges(mask, around))
             weight = torch.cat([weight, net.masks[key]], 1)
-        first = self.positive(self.conv(g.add("Concat", *cells, axis=1), weight, net.biases[key]))
+        first = self.positive(self.strided(g.add("Concat", *planes, axis=1), weight, fold, net.biases[key]))
+        base = self.base(cur)
+        if self.stills:
+            told, finds = self.told(luma, base)
+            first = self.plus(first, self.layer(told, net.refer))
         first = self.plus(first, self.layer(first, net.before))
-        wide = g.add("SpaceToDepth", first, blocksize=2)
-
-        shape = g.add("Shape", wide)
+        shape = g.add("Shape", "hidden_in")
         grid = [g.add("Slice", shape, g.ints(i), g.ints(i + 1)) for i in (2, 3)]
-        x = self.plus(self.layer(wide, net.down, order), self.layer(self.signed("hidden_in"), net.recall))
+        x = self.plus(self.layer(first, net.down, 2), self.layer(self.signed("hidden_in"), net.recall))
         for i, (one, two) in enumerate(net.blocks):
             y = self.positive(self.conv(x, one.weight, one.bias, 1))
             x = self.plus(x, self.layer(y, two))
@@ -572,17 +587,54 @@ class Floats:
         x = self.plus(x, self.layer(x, net.merge))
         tail = net.tails[key]
         detail = g.add("Add", self.conv(x, tail.weight * models.OUT, tail.bias * models.OUT), linear)
-        most = [self.number(v * models.DETAIL) for v in (-128, 127)]
-        detail = g.add("DepthToSpace", g.add("Clip", detail, *most), blocksize=models.CELL, mode="CRD")
-        base = cur
+        detail = self.within(detail)
+        if self.stills:
+            rely = self.signed(g.add("Add", self.layer(x, net.rely), self.layer(told, net.trust)))
+            gates = g.add("Sigmoid", g.add("Mul", rely, self.number(4)))
+            for found, gate in zip(finds, g.split(gates, 1, 1, 1)):
+                detail = self.within(g.add("Add", detail, g.add("Mul", found, gate)))
+        detail = g.add("Mul", detail, "strength")
         if scale > 1:
-            base = self.conv(self.cells(cur, 2, 2), getattr(net, f"bicubic{scale}"))
-            base = g.add("DepthToSpace", base, blocksize=2 * scale, mode="CRD")
-        pixels = g.add("Add", base, g.add("Mul", detail, "strength"))
+            pixels = g.add("DepthToSpace", g.add("Add", base, detail), blocksize=models.CELL, mode="CRD")
+        else:
+            pixels = g.add("Add", base, g.add("DepthToSpace", detail, blocksize=models.CELL, mode="CRD"))
         g.add("QuantizeLinear", pixels, self.number(1), g.const(np.uint8(0)), out="luma_out")
         chroma(g, scale, self.fill)
-        return g.model(f"vireo-x{scale}", *ports(net, scale, self.fill, "nchw"))
+        return g.model(f"vireo-x{scale}", *ports(net, scale, self.fill, "nchw", self.stills))
+
+    def base(self, x):
+        """The fixed enlarging in cells [1,CELL^2,H,W]; at full size the picture itself."""
+        g, scale, c = self.g, self.scale, models.CELL
+        if scale == 1:
+            return x
+        weight = getattr(self.net, f"bicubic{scale}")
+        if scale == 4:  # four cells each: those of one place in their cell beside each other
+            weight = weight.view(2, c, 2, c, *weight.shape[1:]).permute(1, 3, 0, 2, 4, 5, 6).reshape(weight.shape)
+        cells = self.strided(g.edges(x, 2), weight, 2)
+        return g.add("DepthToSpace", cells, blocksize=2, mode="CRD") if scale == 4 else cells
+
+    def within(self, detail):
+        return self.g.add("Clip", detail, *(self.number(v * models.DETAIL) for v in (-128, 127)))
+
+    def of_bytes(self, x, zero):
+        """uint8 [1,H,W,C] less its zero as floats [1,C,H,W]."""
+        x = self.g.add("Cast", self.g.add("Transpose", x, perm=[0, 3, 1, 2]), to=F32)
+        return self.g.add("Sub", x, self.number(zero)) if zero else x
+
+    def told(self, luma, base):
+        """(what a still says of every fine cell; the two parts of it that can be added)."""
+        g = self.g
+        g.host = self.host
+        beyond, less, some, facts = looked_up(g, luma, self.scale)
+        g.host = None
+        beyond = self.of_bytes(beyond, 128)
+        # `less` is 255 less the enlarging of the still; where nothing was found it is 255, and `some` 0.
+        plain = g.add("Floor", g.add("Add", base, self.number(0.5)))
+        difference = g.add("Sub", g.add("Sub", self.number(255), self.of_bytes(less, 0)), plain)
+        difference = g.add("Clip", difference, self.number(-128), self.number(127))
+        difference = g.add("Mul", difference, g.add("Mul", self.of_bytes(some, 0), self.number(1 / 255)))
+        return g.add("Concat", beyond, difference, self.of_bytes(facts, 128), axis=1), (beyond, difference)
 
 
-def floats(net, scale, fill=False):
-    return Floats(net, scale, fill).build()
+def floats(net, scale, fill=False, stills=False):
+    return Floats(net, scale, fill, stills).build()

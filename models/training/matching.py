@@ -24,6 +24,11 @@ SURE = 100  # trust in equals
 STILL = 1.3  # times as unlike may standing still be and be taken: codec noise makes one of many places the likest by chance,
 ALIKE = 200.0  # as unlike may be what stands still: all of a still of noise would, for nothing is likelier
 FLAT = 8.0  # and where all are alike, within squared code values
+FOUND = 0.15  # mean trust over the picture, below which a still is of something else and nothing is told: others have 0.07 at most, their own 0.35 at least
+
+
+def everywhere(stills):
+    return [(s, *place) for s in range(stills) for place in near(REACH)]
 
 
 def near(reach):
@@ -46,7 +51,7 @@ def at(table, which, y, x, margin):
     """[B,N,C,h,w] of tables [B,S,C,H + 2 * margin, …] of S stills, in still `which`, at offsets y and x from each place; all three [B,N,h,w]."""
     b, n, h, w = y.shape
     c, rows, columns = table.shape[2:]
-    y, x = y + torch.arange(h).view(-1, 1) + margin, x + torch.arange(w) + margin
+    y, x = y + torch.arange(h, device=y.device).view(-1, 1) + margin, x + torch.arange(w, device=x.device) + margin
     index = ((which * rows + y) * columns + x).view(b, 1, -1).expand(-1, c, -1)
     return table.transpose(1, 2).flatten(2).gather(2, index).view(b, c, n, h, w).transpose(1, 2)
 
@@ -75,13 +80,13 @@ def places(cells, stills, finest=0):
         one, other, margin = pyramid[-1]
         pyramid.append((F.avg_pool2d(one, 2), F.avg_pool2d(other.flatten(1, 2), 2).unflatten(1, (-1, 1)), margin // 2))
     b, _, h, w = pyramid[-1][0].shape
-    places = torch.tensor([(s, *place) for s in range(stills.shape[1]) for place in near(REACH)]).view(1, -1, 1, 1, 3).expand(b, -1, h, w, -1)
+    places = models.constant(everywhere, stills.shape[1], device=cells.device).view(1, -1, 1, 1, 3).expand(b, -1, h, w, -1)
     cost = NEAR * (places[..., 1:] ** 2).sum(-1)
     cells, keys, margin = pyramid[-1]
     which, y, x, unlike = best(cells, keys, *places.unbind(-1), margin, AROUND[-1], cost)
     for level in range(LEVELS - 2, finest - 1, -1):
         cells, keys, margin = pyramid[level]
-        steps = torch.tensor(near(1) if level else cross()).view(1, -1, 1, 1, 2)
+        steps = (models.constant(near, 1, device=cells.device) if level else models.constant(cross, device=cells.device)).view(1, -1, 1, 1, 2)
         which, y, x = doubled(which), doubled(2 * y), doubled(2 * x)
         y, x = (torch.cat([v + steps[..., i], torch.zeros_like(v)], 1) for i, v in enumerate((y, x)))
         # Standing still is tried in the first still alone.
@@ -134,13 +139,17 @@ def trust(unlike):
 @torch.no_grad()
 def told(cells, base, *stills, share=None):
     """What the network is told [B,2 * CELL^2 + models.FACTS,h,w] in whole numbers: what the finds have beyond their enlarging, what
-    their enlarging has beyond the frame's, `base` in cells, zeros in both where nothing was found; and models.FACTS, 0..SURE: trust, trust in what is elsewhere, nothing found, how calm the picture is. `share`: as of calm, [B], where cells are not a whole picture."""
+    their enlarging has beyond the frame's, `base` in cells, zeros in both where nothing was found; and models.FACTS, 0..SURE: trust, trust in what is elsewhere, nothing found, how calm the picture is. Zeros everywhere,
+    as without a still, where next to nothing of a whole picture is found. `share`: as of calm, [B], where cells are not a whole picture."""
     found, unlike, elsewhere = match(cells, stills)
     beyond, plain = found.split(models.CELL**2, 1)
-    nothing = unlike >= ALIEN
-    if share is None:
+    nothing, sure = unlike >= ALIEN, trust(unlike)
+    whole = share is None
+    if whole:
         share = calm(cells, torch.stack([keys for keys, _ in stills], 1))
-    sure = (SURE * trust(unlike)).round()
+    known = sure.mean((1, 2, 3), keepdim=True) > FOUND
+    sure = (SURE * sure).round()
     parts = torch.cat([beyond, (plain - base.round()).clamp(-128, 127)], 1) * ~nothing
-    return torch.cat([parts, sure, sure * elsewhere, SURE * nothing.float(),
-                      (SURE * share).round().view(-1, 1, 1, 1).expand_as(sure)], 1)
+    facts = [sure, sure * elsewhere, SURE * nothing.float(), (SURE * share).round().view(-1, 1, 1, 1).expand_as(sure)]
+    out = torch.cat([parts, *facts], 1)
+    return out * known if whole else out

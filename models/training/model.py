@@ -8,6 +8,9 @@ Everything is made for 8-bit integers: activations live on a fixed grid of 1/16 
 -128/16..127/16 else), weights on 127 levels a channel. Seven bits and not eight: without VNNI, x86 adds two products
 in 16 bits, and 2 * 255 * 63 still fits. `quantised` switches the rounding on; floats in between stay the same network.
 """
+import contextlib
+import functools
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -31,7 +34,7 @@ CONFIGS = {
     # name: channels of the fine grid, of the coarse grid; residual blocks on it; hidden state; keys and values (0: none)
     "swift": {"fine": 24, "coarse": 48, "blocks": 2, "hidden": 24, "keys": 16, "values": 32, "stills": True},
     "swift-lite": {"fine": 16, "coarse": 32, "blocks": 1, "hidden": 16, "keys": 0, "values": 0},
-    "clear": {"fine": 48, "coarse": 96, "blocks": 5, "hidden": 48, "keys": 16, "values": 48},
+    "clear": {"fine": 48, "coarse": 96, "blocks": 5, "hidden": 48, "keys": 16, "values": 48, "stills": True},
 }
 
 
@@ -90,7 +93,7 @@ def convolved(x, weight, pad):
     """F.conv2d. On one thread PyTorch gives 1x1 convolutions of less than 16 pictures to BLAS, which takes ten times as long as
     oneDNN: then pictures are taken in parts, which in channels-last memory costs nothing."""
     b, c, h, w = x.shape
-    if weight.shape[2] > 1 or b >= 16 or b * h % 16 or not x.is_contiguous(memory_format=torch.channels_last):
+    if weight.shape[2] > 1 or b >= 16 or b * h % 16 or x.is_cuda or not x.is_contiguous(memory_format=torch.channels_last):
         return F.conv2d(x, weight, padding=pad)
     parts = x.permute(0, 2, 3, 1).reshape(16, b * h // 16, w, c).permute(0, 3, 1, 2)
     return F.conv2d(parts, weight).permute(0, 2, 3, 1).reshape(b, h, w, -1).permute(0, 3, 1, 2)
@@ -121,10 +124,31 @@ class Conv(nn.Module):
         return y * step.view(1, -1, 1, 1) + whole_bias(bias, step, unit).view(1, -1, 1, 1)
 
 
-def cell_order(channels, by=2):
+@functools.lru_cache(maxsize=None)
+def constant(make, *args, device="cpu", dtype=None):
+    """What make(*args) lists, as a tensor on a device: copied there once, since nothing may be copied while a CUDA graph is recorded."""
+    return torch.as_tensor(make(*args), dtype=dtype, device=device)
+
+
+@contextlib.contextmanager
+def precisely(device):
+    """All digits of floats, for code values that nearly cancel: no bfloat16, and no TF32 on GPUs."""
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def cell_places(channels, by):
+    return [c * by * by + at for at in range(by * by) for c in range(channels)]
+
+
+def cell_order(channels, by=2, device="cpu"):
     """Channels of by x by cells in the order (row, column, channel) of gathered(), by their places in that of the weights, which
     is PyTorch's (channel, row, column)."""
-    return [c * by * by + at for at in range(by * by) for c in range(channels)]
+    return constant(cell_places, channels, by, device=device)
 
 
 def gathered(x, by=2):
@@ -206,7 +230,7 @@ class Attention(nn.Module):
 
     def forward(self, x, cache, quantised):
         """(what it adds to x, the new cache): the cache is [B, keys + values, H / WIDE, W / WIDE] of the frame before."""
-        order = cell_order(x.shape[1], WIDE)
+        order = cell_order(x.shape[1], WIDE, x.device)
         x = gathered(x, WIDE)
         b, _, h, w = x.shape
         mixed = signed(self.project(x, quantised, inputs=order), quantised).float()
@@ -321,7 +345,8 @@ class Restorer(nn.Module):
         """The fixed enlarging that the detail is added to, in fine cells."""
         if scale == 1:
             return F.pixel_unshuffle(luma, CELL)
-        cells = F.conv2d(folded(luma, 2), getattr(self, f"bicubic{scale}"))
+        with precisely(luma.device):
+            cells = F.conv2d(folded(luma, 2), getattr(self, f"bicubic{scale}"))
         return F.pixel_unshuffle(F.pixel_shuffle(cells, 8), CELL) if scale == 4 else cells
 
     def step(self, luma, prev, mask, state, scale, told=None):
@@ -329,14 +354,13 @@ class Restorer(nn.Module):
         q, (hidden, cache) = self.quantised, state
         # A fresh state is all zeros, and no decoded luma is: then the frame is its own predecessor.
         old = torch.where(prev.amax((1, 2, 3), keepdim=True) == 0, luma, prev)
-        # In full precision: neighbouring code values nearly cancel.
-        with torch.autocast("cpu", enabled=False):
+        with precisely(luma.device):
             first, linear = self.head(luma, old, mask, scale)
         first = positive(first, q)
         if told is not None:
             first = positive(first + signed(self.refer(told, q, unit=1), q), q)
         first = positive(first + signed(self.before(first, q), q), q)
-        wide, order = gathered(first), cell_order(self.fine)
+        wide, order = gathered(first), cell_order(self.fine, device=first.device)
         x = signed(self.down(wide, q, inputs=order), q) + signed(self.recall(signed(hidden, q), q), q)
         x = positive(x, q)
         for i, (one, two) in enumerate(self.blocks):
@@ -366,7 +390,9 @@ class Restorer(nn.Module):
 
 def enlarged(luma, scale):
     """Bicubic enlarging of planes [B,1,h,w], at full precision."""
-    return F.pixel_shuffle(F.conv2d(folded(luma, 2), bicubic_weight(scale).float()), 2 * scale)
+    weight = constant(bicubic_weight, scale, device=luma.device, dtype=torch.float32)
+    with precisely(luma.device):
+        return F.pixel_shuffle(F.conv2d(folded(luma, 2), weight), 2 * scale)
 
 
 def seen(scale):
@@ -390,12 +416,16 @@ def folded(x, fold, around=None):
     return F.pixel_unshuffle(x, fold) if fold > 1 else x
 
 
+def near():
+    return torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]).view(1, 1, 3, 3) / 16
+
+
 def filled(luma, mask):
     """Lost pixels (mask 1) from the nearest known ones, coarse to fine: what inpainting starts from."""
     known = 1 - mask
-    near = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]).view(1, 1, 3, 3) / 16
+    weights = constant(near, device=luma.device)
     total, weight = luma * known, known
-    pyramid = [(F.conv2d(F.pad(total, (1,) * 4), near), F.conv2d(F.pad(weight, (1,) * 4), near))]
+    pyramid = [tuple(F.conv2d(F.pad(v, (1,) * 4), weights) for v in (total, weight))]
     for _ in range(5):
         total, weight = F.avg_pool2d(total, 2, ceil_mode=True), F.avg_pool2d(weight, 2, ceil_mode=True)
         pyramid.append((total, weight))

@@ -20,6 +20,11 @@ def picture(seed, h=192, w=256):
     return (40 + 150 * F.interpolate(noise, (h, w), mode="bicubic", align_corners=False) + 30 * fine).round().clamp(16, 235)
 
 
+def checkers():
+    rows, columns = torch.arange(192).view(-1, 1) // 24, torch.arange(256) // 24
+    return torch.where((rows + columns) % 2 == 0, 16.0, 235.0)[None, None]
+
+
 def told(frame, still, scale=4):
     """(beyond, difference, trust, elsewhere, nothing, calm) of a frame, made small, in a still."""
     small = F.avg_pool2d(frame, scale).round()
@@ -61,13 +66,19 @@ def test_flat_pictures_stand_still_though_noise_would_choose():
     assert (elsewhere > 0).float().mean() < 0.02 and nothing.max() == 0 and calm.min() > 98
 
 
-def test_another_scene_is_nothing_and_adds_nothing():
-    rows, columns = torch.arange(192).view(-1, 1) // 24, torch.arange(256) // 24
-    checkers = torch.where((rows + columns) % 2 == 0, 16.0, 235.0)[None, None]
-    (beyond, difference, trust, _, nothing, _), *_ = told(picture(1), checkers)
+def test_what_is_another_scene_is_nothing_and_adds_nothing():
+    half = torch.cat([picture(1)[..., :128], checkers()[..., 128:]], 3)
+    (beyond, difference, trust, _, nothing, _), *_ = told(picture(1), half)
     lost = nothing > 0
-    assert lost.float().mean() > 0.3 and (trust * lost).max() == 0
+    assert lost[..., 36:].float().mean() > 0.3 and not lost[..., :28].any() and (trust * lost).max() == 0
     assert (beyond * lost).abs().max() == 0 and (difference * lost).abs().max() == 0
+
+
+def test_a_still_of_something_else_altogether_is_none():
+    noise = torch.rand(1, 1, 192, 256, generator=torch.Generator().manual_seed(7))
+    for other in (16 + 219 * noise, checkers()):
+        assert all((part == 0).all() for part in told(picture(1), other)[0])
+    assert any((part != 0).any() for part in told(picture(1), picture(1))[0])
 
 
 def test_the_nearer_of_two_stills_is_taken():

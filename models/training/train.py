@@ -32,7 +32,7 @@ import model as models
 FLOOR = {4: 1.0, 2: 1.0, 1: 20.0}
 # Weight of what a crop loses against leaving it alone, on top of the loss that has it in: at full size much needs nothing, and a
 # blur that is the scene's own is easily taken for the camera's.
-HARM = {4: 0.0, 2: 0.0, 1: 2.0}
+HARM = {4: 0.0, 2: 0.0, 1: 6.0}
 # Without AVX-512, PyTorch multiplies bfloat16 twenty times slower than floats.
 HALVES = "avx512f" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
 # Times the learning rate: these see code values of up to 127 where others see activations of about 1, and Adam's steps do not know.
@@ -51,6 +51,42 @@ def similarity(ours, target):
     covariance = mean(ours * target) - ma * mb
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     return ((2 * ma * mb + c1) * (2 * covariance + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))).mean()
+
+
+def chunk_loss(net, scale, low, high, mask, error, tables, state):
+    """(loss, that of the plain enlarging, objective, state) of chunks low [B,T,p,p], high [B,T,P,P], mask [B,T,p,p] and error [B], in code values;
+    tables as of Batch.tables."""
+    prev, state = state
+    ours, plain, flicker, harm, before = [], [], [], [], None
+    for t in range(low.shape[1]):
+        luma, lost = low[:, t:t + 1], mask[:, t:t + 1]
+        if scale == 1:
+            luma = models.filled(luma, lost)
+        told, base = None, net.base(luma, scale)
+        if tables:
+            cells = F.avg_pool2d(luma, models.CELL // scale)
+            told = matching.told(cells, base, tables[:2], share=tables[3]) * tables[2]
+        with torch.autocast("cpu", torch.bfloat16, enabled=HALVES):
+            detail, state = net.step(luma, prev, lost, state, scale, told)
+        target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
+        target = target - base
+        patch = (target**2).flatten(1).mean(1)
+        weight = 1 / (torch.where(error.isnan(), patch, error) + FLOOR[scale])
+        wrong = detail - target
+        left = (wrong**2).flatten(1).mean(1)
+        ours.append((left * weight).mean())
+        harm.append((F.relu(left - patch) * weight).mean())
+        plain.append((patch * weight).mean())
+        if before is not None:
+            flicker.append((((wrong - before) ** 2).flatten(1).mean(1) * weight).mean())
+        prev, before = luma, wrong
+    loss = sum(ours) / len(ours)
+    original = high[:, -1:]  # one picture of the chunk stands for all
+    unlike = 1 - similarity(original + F.pixel_shuffle(wrong, models.CELL), original)
+    objective = loss + FLICKER * sum(flicker) / max(1, len(flicker)) + SIMILARITY * unlike
+    if HARM[scale]:
+        objective = objective + HARM[scale] * sum(harm) / len(harm)
+    return loss, sum(plain) / len(plain), objective, (prev, state)
 
 
 class Batch:
@@ -83,39 +119,9 @@ class Batch:
         return *matching.tables(torch.from_numpy(pictures).float(), self.scale), there, calm
 
     def loss(self, net):
-        low, high, mask, error, tables = self.next(net)
-        prev, state = self.state
-        ours, plain, flicker, harm, before = [], [], [], [], None
-        for t in range(low.shape[1]):
-            luma, lost = low[:, t:t + 1], mask[:, t:t + 1]
-            if self.scale == 1:
-                luma = models.filled(luma, lost)
-            told, base = None, net.base(luma, self.scale)
-            if tables:
-                cells = F.avg_pool2d(luma, models.CELL // self.scale)
-                told = matching.told(cells, base, tables[:2], share=tables[3]) * tables[2]
-            with torch.autocast("cpu", torch.bfloat16, enabled=HALVES):
-                detail, state = net.step(luma, prev, lost, state, self.scale, told)
-            target = F.pixel_unshuffle(high[:, t:t + 1], models.CELL)
-            target = target - base
-            patch = (target**2).flatten(1).mean(1)
-            weight = 1 / (torch.where(error.isnan(), patch, error) + FLOOR[self.scale])
-            wrong = detail - target
-            left = (wrong**2).flatten(1).mean(1)
-            ours.append((left * weight).mean())
-            harm.append((F.relu(left - patch) * weight).mean())
-            plain.append((patch * weight).mean())
-            if before is not None:
-                flicker.append((((wrong - before) ** 2).flatten(1).mean(1) * weight).mean())
-            prev, before = luma, wrong
-        self.state = (prev, state)
-        loss = sum(ours) / len(ours)
-        original = high[:, -1:]  # one picture of the chunk stands for all
-        unlike = 1 - similarity(original + F.pixel_shuffle(wrong, models.CELL), original)
-        objective = loss + FLICKER * sum(flicker) / max(1, len(flicker)) + SIMILARITY * unlike
-        if HARM[self.scale]:
-            objective = objective + HARM[self.scale] * sum(harm) / len(harm)
-        return loss, float(sum(plain) / len(plain)), objective
+        chunk, state = self.next(net), self.state
+        loss, plain, objective, self.state = chunk_loss(net, self.scale, *chunk, state)
+        return loss, float(plain), objective
 
     def gradients(self, net):
         """Loss, bicubic's, and gradients, returned and not accumulated: each batch runs on a thread of its own."""

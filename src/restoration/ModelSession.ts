@@ -80,11 +80,16 @@ export class ModelSession {
     if (variant === undefined) {
       throw new VireoError('model-invalid', `model "${name}": it has no variant ${variantIndex}`);
     }
-    const load = async (file: string, inputs: readonly Port[], outputs: readonly Port[]) => {
+    const load = async (
+      file: string,
+      inputs: readonly Port[],
+      outputs: readonly Port[],
+      hostNodes?: readonly string[],
+    ) => {
       const label = `model "${name}": file ${file}`;
       const bytes = model.files.get(file);
       if (bytes === undefined) throw new VireoError('model-invalid', `${label} was not read`);
-      return await OnnxGraph.create(bytes, label, { inputs, outputs }, options);
+      return await OnnxGraph.create(bytes, label, { inputs, outputs }, { ...options, hostNodes });
     };
     const { references } = variant;
     const { inputs, outputs } = portsOf(variant);
@@ -105,6 +110,7 @@ export class ModelSession {
         references.file,
         [...inputs, ...references.tables.map(({ input, dtype }): Port => ({ name: input, type: dtype }))],
         [...outputs, { name: references.found, type: 'float32', dims: [1] }],
+        references.hostNodes,
       );
       return new ModelSession(graph, { manifest: references, tables, restoring }, variant);
     } catch (thrown) {

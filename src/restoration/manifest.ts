@@ -55,6 +55,8 @@ export const referencesSchema = z.strictObject({
     .max(16),
   /** Output of the variant's graph, float32 [1]: share of the picture that was found in the still, 0 to 1. */
   found: tensorName,
+  /** Nodes of `file` that stay on the processor where the provider can be told so (WebGPU): searching goes back and forth otherwise. */
+  hostNodes: z.array(tensorName).max(4096).optional(),
 });
 
 export const variantSchema = z.strictObject({

@@ -43,12 +43,16 @@ export interface ProbeTools {
   probe: (request: ProbeRequest) => Promise<ProbeReply>;
 }
 
-export function executionProviders(provider: ProviderName): InferenceSession.ExecutionProviderConfig[] {
+/** `hostNodes`: names of nodes that stay on the processor, where the provider can be told so. */
+export function executionProviders(
+  provider: ProviderName,
+  hostNodes: readonly string[] = [],
+): InferenceSession.ExecutionProviderConfig[] {
   switch (provider) {
     case 'cpu':
       return ['cpu'];
     case 'webgpu':
-      return ['webgpu', 'cpu'];
+      return [hostNodes.length > 0 ? { name: 'webgpu', forceCpuNodeNames: hostNodes } : 'webgpu', 'cpu'];
     case 'cuda':
       return ['cuda', 'cpu'];
     case 'tensorrt':

@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { chooseProvider, type ProbeReply, type ProbeRequest } from '../../../src/restoration/providers.js';
+import {
+  chooseProvider,
+  executionProviders,
+  type ProbeReply,
+  type ProbeRequest,
+} from '../../../src/restoration/providers.js';
 import type { ProviderName } from '../../../src/restoration/types.js';
 import { tinyManifest, tinyOnnx, tinyVariant } from '../../support/tinyModel.js';
 
@@ -29,6 +34,16 @@ function choose(
 }
 
 describe('the execution provider', () => {
+  it('is told which nodes stay on the processor, and never of none: onnxruntime refuses an empty list', () => {
+    expect(executionProviders('webgpu')).toEqual(['webgpu', 'cpu']);
+    expect(executionProviders('webgpu', ['host_0', 'host_1'])).toEqual([
+      { name: 'webgpu', forceCpuNodeNames: ['host_0', 'host_1'] },
+      'cpu',
+    ]);
+    expect(executionProviders('cpu', ['host_0'])).toEqual(['cpu']);
+    expect(executionProviders('cuda', ['host_0'])).toEqual(['cuda', 'cpu']);
+  });
+
   it('auto takes CUDA first, then WebGPU, and tries nothing after the first that works', async () => {
     const fast: ProbeReply = { providerMs: 2, cpuMs: 20 };
     const cuda = choose('auto', {}, { cuda: fast, webgpu: fast });
