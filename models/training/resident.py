@@ -3,7 +3,6 @@
 All files lie one after the other in one block of bytes that never moves, so that a recorded CUDA graph can go on reading while
 segments are added. What a slot draws is as in dataset.py.
 """
-import json
 import threading
 
 import numpy as np
@@ -49,7 +48,7 @@ class Clips(dataset.Clips):
         self.root, self.split, self.scales, self.device = root, split, scales, device
         self.block, self.used, self.where = torch.empty(size, dtype=torch.uint8, device=device), 0, {}
         self.index, self.rng, self.stills = [], np.random.default_rng(seed), stills
-        self.errors, self.calms, self.weights, self.known = {}, {}, [], {}
+        self.errors, self.calms, self.weights, self.known = {}, {}, [], set()
         # Kernels of its own stream do not wait for what trains.
         self.stream = torch.cuda.Stream() if device.type == "cuda" else None
         self.noise = self.store("noise", dataset.Noise.grains()[None])
@@ -99,10 +98,9 @@ class Clips(dataset.Clips):
     def watch(self):
         """Loads what the folder has and `refresh` has not given yet; one pass."""
         for m in dataset.load_index(self.root, self.split):
-            plans = tuple(m.get("plans", ["base"]))
             if m["dir"] in self.known or (self.stills and "references" not in m):
                 continue
-            self.known[m["dir"]] = plans
+            self.known.add(m["dir"])
             with self.lock:  # nothing else may happen on the device while a graph is recorded
                 with torch.cuda.stream(self.stream):
                     try:

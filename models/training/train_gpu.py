@@ -12,7 +12,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import matching
@@ -22,14 +21,15 @@ import train
 
 BETAS = 0.9, 0.99
 DECAY = 0.999  # of the averaged weights
-LOADED = 0.9  # of a second between looks for new segments
+PAUSE_S = 1.0  # between looks for new segments
+WARM_UP = 200  # steps until the learning rate is reached
 
 
 class Adam:
     """All in tensors that stay where they are: what is recorded once can be told another rate."""
 
     def __init__(self, net):
-        named = [(n, p) for n, p in net.named_parameters()]
+        named = list(net.named_parameters())
         self.params = [p for _, p in named]
         self.paces = [train.PACE.get(n.split(".")[0], 1.0) for n, _ in named]
         self.first, self.second = ([torch.zeros_like(p) for p in self.params] for _ in range(2))
@@ -78,7 +78,40 @@ def save(path, net, ema, step, seconds, args):
     train.save(path, {"net": net, "ema": ema, "step": step, "seconds": seconds, "model": args.model, "scales": args.scales})
 
 
-def main():
+def recorded(step, upload, clips, net, zeroed):
+    """The step as a CUDA graph. It is run first, as PyTorch asks for, and what that changed is put back."""
+    start = copy.deepcopy(net.state_dict())
+    with clips.lock:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                upload()
+                step()
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            step()
+        torch.cuda.synchronize()
+    net.load_state_dict(start)
+    for v in zeroed:
+        v.zero_()
+    return graph
+
+
+def watch(clips):
+    """Loads segments as they come, on a thread of its own."""
+    while True:
+        try:
+            if not clips.watch():
+                return print("the block is full", flush=True)
+        except SystemExit:
+            pass  # nothing there yet
+        time.sleep(PAUSE_S)
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=sorted(models.CONFIGS), default="swift")
     parser.add_argument("--scales", default="4,2")
@@ -100,6 +133,11 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.scales = tuple(int(s) for s in args.scales.split(","))
+    return args
+
+
+def main():
+    args = arguments()
     began = time.time()
     torch.manual_seed(args.seed)
     device = torch.device(args.device)
@@ -108,22 +146,12 @@ def main():
     net = models.make(args.model, args.scales)
     if args.init:
         print("init", args.init, net.load_state_dict(torch.load(args.init, map_location="cpu")["ema"], strict=False), flush=True)
-    # Adam starts at zero, and a new gate at its threshold: with whole steps from the first, it is gone.
     net = net.to(device, memory_format=torch.channels_last)
     net.quantised = not args.floats
     ema = copy.deepcopy(net)
     adam = Adam(net)
     clips = resident.Clips(args.cache / "dataset", args.split, args.scales, args.seed, net.stills, device, int(args.block * 1e9))
-
-    def watch():
-        while True:
-            try:
-                if not clips.watch():
-                    return print("the block is full", flush=True)
-            except SystemExit:
-                pass  # nothing there yet
-            time.sleep(LOADED)
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, args=(clips,), daemon=True).start()
     while not clips.ready or len(clips.ready) < args.wait:
         time.sleep(0.2)
     print(json.dumps({"segments": clips.refresh(), "after s": round(time.time() - began, 1), "weights": sum(p.numel() for p in net.parameters()),
@@ -150,26 +178,8 @@ def main():
             scale.upload()
         told.copy_(sent, non_blocking=True)
 
-    graph = None
-    if graphs:
-        start = copy.deepcopy(net.state_dict())
-        with clips.lock:
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(3):
-                    upload()
-                    step()
-            torch.cuda.current_stream().wait_stream(side)
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                step()
-            torch.cuda.synchronize()
-        net.load_state_dict(start)
-        for v in (*adam.first, *adam.second, sums):
-            v.zero_()
-        print("recorded", round(time.time() - began, 1), "s", flush=True)
+    graph = recorded(step, upload, clips, net, (*adam.first, *adam.second, sums)) if graphs else None
+    print("ready after", round(time.time() - began, 1), "s", flush=True)
     first = time.time()
     length = args.deadline - first if args.deadline else args.minutes * 60
     count, logged, saved = 0, time.time(), time.time()
@@ -179,7 +189,7 @@ def main():
         share = seconds / length
         if share >= 1:
             break
-        rate = args.lr * min(1, (count + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+        rate = args.lr * min(1, (count + 1) / WARM_UP) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
         count += 1
         sent[0] = rate * math.sqrt(1 - BETAS[1] ** count) / (1 - BETAS[0] ** count)
         sent[1] = 1 - min(DECAY, count / (count + 10))
