@@ -23,7 +23,7 @@ export function sharpStills({ clips, seconds, packages, measured }) {
     );
     const without = of(measured.calls, (row) => row.method === name);
     const plain = of(measured.calls, (row) => row.method === PLAIN);
-    const bytes = stills.find((row) => row.clip === clip.file)?.stillBytes ?? 0;
+    const bytes = stills.flatMap((row) => (row.clip === clip.file ? [row.stillBytes ?? 0] : []));
     return { clip, sharp, without, plain, bytes };
   });
   const part = (/** @type {'plain' | 'without'} */ against) => {
@@ -39,7 +39,7 @@ export function sharpStills({ clips, seconds, packages, measured }) {
     ];
     const cells = rows.map(({ clip, bytes, gains, bdRate }) => [
       clip.title,
-      `${(bytes / 1_000).toFixed(1)} kB`,
+      `${kilobytes(Math.min(...bytes))} to ${kilobytes(Math.max(...bytes))} kB`,
       ...gains.map((gain) => signed(gain)),
       bdRate === null ? '' : `${signed(bdRate, 1)} %`,
     ]);
@@ -51,7 +51,7 @@ export function sharpStills({ clips, seconds, packages, measured }) {
   };
   return `## Sharp stills
 
-The first picture of each clip as a WebP still (quality 60), as a sender would upload it; its bytes, spread over ${STILL_EVERY_S} s (a still serves that
+The first picture of each clip as a WebP still of the size that the page sends on such an uplink (12 kB at 60 kbit/s, 35 kB from 400 on); its bytes, spread over ${STILL_EVERY_S} s (a still serves that
 long, at least), are counted. Clips are ${seconds} s long, so the still is ${seconds} s old at most. Gain in dB of PSNR-Y at the same bits in all, best height against best height.
 
 Over the best plain sending of 180p, 360p and 720p (${PLAIN}):
@@ -74,4 +74,9 @@ function hullOf(rows) {
 function gainAt(anchor, test, rate) {
   const usable = Math.max(rate, anchor.lowestRate ?? rate, test.lowestRate ?? rate);
   return (test.at(usable)?.quality ?? Number.NaN) - (anchor.at(usable)?.quality ?? Number.NaN);
+}
+
+/** @param {number} bytes */
+function kilobytes(bytes) {
+  return (bytes / 1_000).toFixed(1);
 }

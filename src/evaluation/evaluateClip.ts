@@ -8,6 +8,7 @@ import type { Frame, IRational } from 'node-av';
 import { VireoError } from '../errors.js';
 import { FrameFilter, type PictureSize, uprightFilter } from '../restoration/filters.js';
 import { VideoFileReader } from '../restoration/VideoFileReader.js';
+import { stillBytes } from '../signaling/stillBudget.js';
 import { blurChain } from './blur.js';
 import { LostPixels } from './LostPixels.js';
 import type { Method } from './methods.js';
@@ -210,7 +211,8 @@ class ClipRun {
   async #refer(reference: Frame): Promise<void> {
     const takers = this.#contenders.flatMap(({ method }) => (method.refer === undefined ? [] : [method]));
     if (takers.length === 0) return;
-    const still = await encodeStill(reference);
+    const { codec, bitrateBps } = this.#options;
+    const still = await encodeStill(reference, stillBytes(codec === 'none' ? null : bitrateBps));
     this.#stillBytes = still.length;
     for (const method of takers) await method.refer?.(still);
   }

@@ -20,6 +20,7 @@ import { psnr } from '../unit/restorer/support/clip.js';
 const SIZE = { width: 640, height: 384 };
 const HALF = { width: 320, height: 192 };
 const SMALL = { width: 160, height: 96 };
+const STILL_BYTES = 30_000;
 
 let folder: string;
 let sharp: Frame;
@@ -39,7 +40,7 @@ beforeAll(async () => {
   first.free();
   upright.close();
   await reader.close();
-  still = await encodeStill(sharp);
+  still = await encodeStill(sharp, STILL_BYTES);
 });
 afterAll(async () => {
   sharp?.free();
@@ -207,7 +208,7 @@ describe('vireo restore --reference', () => {
     const first = await reader.next();
     if (first === null) throw new Error('the clip is empty');
     const path = join(folder, 'still.webp');
-    await writeFile(path, await encodeStill(first));
+    await writeFile(path, await encodeStill(first, STILL_BYTES));
     const { width, height } = first;
     first.free();
     await reader.close();

@@ -1,11 +1,8 @@
 /** Sharp stills, as the page decides on them and sends them. */
 import { beforeEach, describe, expect, it } from 'vitest';
+import { fittingStill, stillBytes } from '../../../src/signaling/stillBudget.js';
 import { formatAge } from '../../../web-client/src/session/options.js';
-import {
-  ReferencePolicy,
-  stillBytes,
-  stillPaceBps,
-} from '../../../web-client/src/session/ReferencePolicy.js';
+import { ReferencePolicy, stillPaceBps } from '../../../web-client/src/session/ReferencePolicy.js';
 import { stillSize } from '../../../web-client/src/session/StillCamera.js';
 import { PART_OVERHEAD_BYTES, StillUploader } from '../../../web-client/src/session/StillUploader.js';
 import {
@@ -60,6 +57,25 @@ describe('a still', () => {
     expect(stillBytes(230_000)).toBe(23_500);
     expect(stillBytes(2_000_000)).toBe(35_000);
     expect(stillBytes(null)).toBe(35_000);
+  });
+
+  it('is as good as fits: the best quality, then fewer pixels, then none', async () => {
+    const tried: string[] = [];
+    const coded = (bytesAtBest: number) => async (scale: number, quality: number) => {
+      tried.push(`${scale} ${quality}`);
+      return new Uint8Array(Math.round((bytesAtBest * scale ** 2 * quality) / 92));
+    };
+    const of = async (bytesAtBest: number) => {
+      const fitting = await fittingStill(12_000, coded(bytesAtBest));
+      return fitting && { scale: fitting.scale, bytes: fitting.coded.byteLength };
+    };
+    expect(await of(10_000)).toEqual({ scale: 1, bytes: 10_000 });
+    // 62 of 92; 67 would be too large.
+    expect(await of(17_000)).toEqual({ scale: 1, bytes: Math.round((17_000 * 62) / 92) });
+    expect(await of(60_000)).toEqual({ scale: 0.75, bytes: Math.round((60_000 * 0.5625 * 28) / 92) });
+    expect(await of(500_000)).toBeNull();
+    expect(tried.filter((one) => one.startsWith('0.5 ')).length).toBeGreaterThan(0);
+    expect(await fittingStill(12_000, async () => null)).toBeNull();
     expect(stillPaceBps(60_000, 0.2)).toBe(12_000);
     expect(stillPaceBps(20_000, 0.01)).toBe(4_000);
     expect(stillPaceBps(null, 0.2)).toBe(120_000);

@@ -1,4 +1,5 @@
 import type { ReferenceLimits, StillWantedReason } from '../../../src/signaling/messages.js';
+import { stillBytes } from '../../../src/signaling/stillBudget.js';
 import { sceneDifference, type Thumbnail } from './sceneChange.js';
 import { UNLIMITED_VIDEO_BPS } from './uplinkPolicy.js';
 
@@ -17,9 +18,6 @@ const INTERVAL_MARGIN_MS = 500;
 const FIRST_RETRY_MS = 20_000;
 const LAST_RETRY_MS = 300_000;
 const RETRY_JITTER = 0.3;
-/** Stills as large as this at 60 kbit/s, and that large from 400 kbit/s on. */
-const SMALL = { bitrateBps: 60_000, bytes: 12_000 };
-const LARGE = { bitrateBps: 400_000, bytes: 35_000 };
 /** Slower than this the relay takes the sender for gone; faster than that a still is no better for it. */
 const MIN_PACE_BPS = 4_000;
 const MAX_PACE_BPS = 120_000;
@@ -30,12 +28,6 @@ export interface StillRequest {
   reason: StillWantedReason;
   /** It should not be larger. */
   maxBytes: number;
-}
-
-/** How large a still should be on an uplink of this budget (null: no limit). */
-export function stillBytes(budgetBps: number | null): number {
-  const share = ((budgetBps ?? LARGE.bitrateBps) - SMALL.bitrateBps) / (LARGE.bitrateBps - SMALL.bitrateBps);
-  return Math.round(SMALL.bytes + Math.min(1, Math.max(0, share)) * (LARGE.bytes - SMALL.bytes));
 }
 
 /** How fast its parts may go, bits per second. */

@@ -1,3 +1,4 @@
+import { fittingStill } from '../../../src/signaling/stillBudget.js';
 import type { CodedStill } from './StillUploader.js';
 import { THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, type Thumbnail } from './sceneChange.js';
 
@@ -8,10 +9,6 @@ export interface TakenStill extends CodedStill {
 const MIME_TYPE = 'image/webp';
 /** The restored picture is no larger. */
 const MAX_SIDES = { long: 1_280, short: 720 };
-/** Best first. */
-const QUALITIES = [0.92, 0.88, 0.84, 0.8, 0.76, 0.72, 0.67, 0.62, 0.57, 0.52, 0.46, 0.4, 0.34, 0.28] as const;
-/** Where the lowest quality is still too large. */
-const SCALES = [1, 0.75, 0.5] as const;
 const GRAB_TIMEOUT_MS = 2_000;
 
 /** Whether this browser can code stills as we need them: some answer with PNG, far too large. */
@@ -61,15 +58,14 @@ export class StillCamera {
     try {
       const full = stillSize(sizeOf(frame), options.maxSide);
       const thumbnail = this.#reduce(frame);
-      for (const scale of SCALES) {
-        const width = Math.round(full.width * scale);
-        const height = Math.round(full.height * scale);
-        const picture = context(width, height);
-        picture.drawImage(frame, 0, 0, width, height);
-        const bytes = await encodeWithin(picture.canvas, options.maxBytes);
-        if (bytes) return { mimeType: MIME_TYPE, bytes, width, height, thumbnail };
-      }
-      return null;
+      let drawn: { scale: number; canvas: HTMLCanvasElement } | null = null;
+      const fitting = await fittingStill(options.maxBytes, async (scale, quality) => {
+        if (drawn?.scale !== scale) drawn = { scale, canvas: draw(frame, full, scale) };
+        return await encode(drawn.canvas, quality / 100);
+      });
+      if (!fitting) return null;
+      const { width, height } = scaled(full, fitting.scale);
+      return { mimeType: MIME_TYPE, bytes: fitting.coded, width, height, thumbnail };
     } finally {
       if (frame instanceof ImageBitmap) frame.close();
     }
@@ -130,21 +126,15 @@ function context(width: number, height: number): CanvasRenderingContext2D {
   return made;
 }
 
-/** The best quality that fits; null: none does. */
-async function encodeWithin(canvas: HTMLCanvasElement, maxBytes: number): Promise<Uint8Array | null> {
-  let best: Uint8Array | null = null;
-  let from = 0;
-  let to: number = QUALITIES.length;
-  while (from < to) {
-    const middle = (from + to) >> 1;
-    const bytes = await encode(canvas, QUALITIES[middle] ?? 0);
-    if (!bytes) return null;
-    if (bytes.byteLength <= maxBytes) {
-      best = bytes;
-      to = middle;
-    } else from = middle + 1;
-  }
-  return best;
+function scaled({ width, height }: { width: number; height: number }, scale: number) {
+  return { width: Math.round(width * scale), height: Math.round(height * scale) };
+}
+
+function draw(frame: CanvasImageSource, full: { width: number; height: number }, scale: number) {
+  const { width, height } = scaled(full, scale);
+  const picture = context(width, height);
+  picture.drawImage(frame, 0, 0, width, height);
+  return picture.canvas;
 }
 
 async function encode(canvas: HTMLCanvasElement, quality: number): Promise<Uint8Array | null> {
