@@ -4,7 +4,7 @@
  */
 
 /** Stills as large as this at 60 kbit/s, and that large from 400 kbit/s on. */
-const SMALL = { bitrateBps: 60_000, bytes: 12_000 };
+const SMALL = { bitrateBps: 60_000, bytes: 20_000 };
 const LARGE = { bitrateBps: 400_000, bytes: 35_000 };
 /** Of WebP, in hundredths; best first. */
 const QUALITIES = [92, 88, 84, 80, 76, 72, 67, 62, 57, 52, 46, 40, 34, 28] as const;

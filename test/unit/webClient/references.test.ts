@@ -52,9 +52,9 @@ describe('the difference of two scenes', () => {
 
 describe('a still', () => {
   it('is as large as the uplink carries, within bounds', () => {
-    expect(stillBytes(20_000)).toBe(12_000);
-    expect(stillBytes(60_000)).toBe(12_000);
-    expect(stillBytes(230_000)).toBe(23_500);
+    expect(stillBytes(20_000)).toBe(20_000);
+    expect(stillBytes(60_000)).toBe(20_000);
+    expect(stillBytes(230_000)).toBe(27_500);
     expect(stillBytes(2_000_000)).toBe(35_000);
     expect(stillBytes(null)).toBe(35_000);
   });
@@ -120,7 +120,7 @@ describe('ReferencePolicy', () => {
   }
 
   /** Sends what was asked for, at `bytes` cost, of this scene. */
-  function send(thumbnail = scene(), bytes = 12_000) {
+  function send(thumbnail = scene(), bytes = 20_000) {
     policy.begun();
     expect(policy.next()).toBeNull();
     policy.spent(bytes);
@@ -134,7 +134,7 @@ describe('ReferencePolicy', () => {
   it('wants nothing until the relay asks, or somebody watches the picture restored', () => {
     expect(watch(60)).toBeNull();
     policy.wanted('start');
-    expect(watch(5)).toEqual({ reason: 'start', maxBytes: 12_000, second: 1 });
+    expect(watch(5)).toEqual({ reason: 'start', maxBytes: 20_000, second: 1 });
     create(60_000);
     watch(5);
     policy.setWatched(true);
@@ -227,10 +227,10 @@ describe('ReferencePolicy', () => {
     policy.wanted('scene');
     expect(watch(60)).toMatchObject({ maxBytes: 35_000, second: 11 });
     policy.setBudget(60_000);
-    expect(policy.next()).toMatchObject({ maxBytes: 12_000 });
-    create(400_000, { ...LIMITS, maxBytes: 20_000 });
+    expect(policy.next()).toMatchObject({ maxBytes: 20_000 });
+    create(400_000, { ...LIMITS, maxBytes: 25_000 });
     policy.wanted('start');
-    expect(watch(5)).toMatchObject({ maxBytes: 20_000 });
+    expect(watch(5)).toMatchObject({ maxBytes: 25_000 });
   });
 
   it('waits ever longer after each failure', () => {
