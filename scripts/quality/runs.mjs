@@ -172,14 +172,18 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
   const folders = [...new Set([judged, ...against].flatMap((one) => one.folders))];
   const methods = [...plain, ...against.map((one) => one.name)];
   const { size, mtimeMs } = await stat(clip.path);
-  const checksums = [judged, ...against].map(({ manifest }) =>
-    manifest.variants.map(({ sha256, references }) =>
-      args.includes('--references') ? [sha256, references] : sha256,
+  const [graph, stills] = await Promise.all(
+    ['../../models/metrics/warp-error.onnx', '../../dist/signaling/stillBudget.js'].map(async (path) =>
+      createHash('sha256')
+        .update(await readFile(new URL(path, import.meta.url)))
+        .digest('hex'),
     ),
   );
-  const graph = createHash('sha256')
-    .update(await readFile(new URL('../../models/metrics/warp-error.onnx', import.meta.url)))
-    .digest('hex');
+  const checksums = [judged, ...against].map(({ manifest }) =>
+    manifest.variants.map(({ sha256, references }) =>
+      args.includes('--references') ? [sha256, references, stills] : sha256,
+    ),
+  );
   const key = createHash('sha256')
     .update(
       JSON.stringify([CACHE_VERSION, clip.file, size, mtimeMs, judged.name, checksums, args, methods, graph]),

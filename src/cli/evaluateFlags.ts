@@ -47,7 +47,7 @@ flow, as the mean squared difference of luma code values where the flow holds. t
 optical flow between a method's two frames is from the reference's, pixels. Over one pair of frames
 in five, and in ten.
 
---references on gives vireo the first picture of each clip as a sharp still, coded as the page does on such an uplink (WebP of 20 kB at 60 kbit/s to 35 kB from 400 on).
+--references on gives vireo the first picture of each clip as a sharp still, coded as the page does on such an uplink (WebP of at most 30 kB at 60 kbit/s to 50 kB from 250 on).
 The still's bytes, spread over --still-every (or the clip, if that is longer), are part of vireo's actualBitrate, and
 so of bdRate and hull; each row has them as stillBytes. Other methods neither have the still nor pay for it.
 

@@ -52,27 +52,27 @@ describe('the difference of two scenes', () => {
 
 describe('a still', () => {
   it('is as large as the uplink carries, within bounds', () => {
-    expect(stillBytes(20_000)).toBe(20_000);
-    expect(stillBytes(60_000)).toBe(20_000);
-    expect(stillBytes(230_000)).toBe(27_500);
-    expect(stillBytes(2_000_000)).toBe(35_000);
-    expect(stillBytes(null)).toBe(35_000);
+    expect(stillBytes(20_000)).toBe(30_000);
+    expect(stillBytes(60_000)).toBe(30_000);
+    expect(stillBytes(155_000)).toBe(40_000);
+    expect(stillBytes(2_000_000)).toBe(50_000);
+    expect(stillBytes(null)).toBe(50_000);
   });
 
   it('is as good as fits: the best quality, then fewer pixels, then none', async () => {
     const tried: string[] = [];
     const coded = (bytesAtBest: number) => async (scale: number, quality: number) => {
       tried.push(`${scale} ${quality}`);
-      return new Uint8Array(Math.round((bytesAtBest * scale ** 2 * quality) / 92));
+      return new Uint8Array(Math.round((bytesAtBest * scale ** 2 * quality) / 72));
     };
     const of = async (bytesAtBest: number) => {
       const fitting = await fittingStill(12_000, coded(bytesAtBest));
       return fitting && { scale: fitting.scale, bytes: fitting.coded.byteLength };
     };
     expect(await of(10_000)).toEqual({ scale: 1, bytes: 10_000 });
-    // 62 of 92; 67 would be too large.
-    expect(await of(17_000)).toEqual({ scale: 1, bytes: Math.round((17_000 * 62) / 92) });
-    expect(await of(60_000)).toEqual({ scale: 0.75, bytes: Math.round((60_000 * 0.5625 * 28) / 92) });
+    // 57 of 72; 62 would be too large.
+    expect(await of(14_000)).toEqual({ scale: 1, bytes: Math.round((14_000 * 57) / 72) });
+    expect(await of(50_000)).toEqual({ scale: 0.75, bytes: Math.round((50_000 * 0.5625 * 28) / 72) });
     expect(await of(500_000)).toBeNull();
     expect(tried.filter((one) => one.startsWith('0.5 ')).length).toBeGreaterThan(0);
     expect(await fittingStill(12_000, async () => null)).toBeNull();
@@ -120,7 +120,7 @@ describe('ReferencePolicy', () => {
   }
 
   /** Sends what was asked for, at `bytes` cost, of this scene. */
-  function send(thumbnail = scene(), bytes = 20_000) {
+  function send(thumbnail = scene(), bytes = 30_000) {
     policy.begun();
     expect(policy.next()).toBeNull();
     policy.spent(bytes);
@@ -134,7 +134,7 @@ describe('ReferencePolicy', () => {
   it('wants nothing until the relay asks, or somebody watches the picture restored', () => {
     expect(watch(60)).toBeNull();
     policy.wanted('start');
-    expect(watch(5)).toEqual({ reason: 'start', maxBytes: 20_000, second: 1 });
+    expect(watch(5)).toEqual({ reason: 'start', maxBytes: 30_000, second: 1 });
     create(60_000);
     watch(5);
     policy.setWatched(true);
@@ -185,7 +185,7 @@ describe('ReferencePolicy', () => {
     create(null);
     policy.wanted('start');
     watch(5);
-    send(scene(), 35_000);
+    send(scene(), 50_000);
     policy.wanted('scene');
     expect(watch(60)).toMatchObject({ reason: 'scene', second: 11 });
   });
@@ -225,9 +225,9 @@ describe('ReferencePolicy', () => {
     send();
     policy.setBudget(400_000);
     policy.wanted('scene');
-    expect(watch(60)).toMatchObject({ maxBytes: 35_000, second: 11 });
+    expect(watch(60)).toMatchObject({ maxBytes: 50_000, second: 11 });
     policy.setBudget(60_000);
-    expect(policy.next()).toMatchObject({ maxBytes: 20_000 });
+    expect(policy.next()).toMatchObject({ maxBytes: 30_000 });
     create(400_000, { ...LIMITS, maxBytes: 25_000 });
     policy.wanted('start');
     expect(watch(5)).toMatchObject({ maxBytes: 25_000 });
