@@ -37,6 +37,8 @@ async function join(browser: Browser, relay: RelayProcess, name: string, rest: s
 }
 
 /** Waits until what is displayed of somebody is this variant. */
+const FRAMES = 10;
+
 async function waitShown(
   page: Page,
   name: string,
@@ -56,6 +58,12 @@ describe.each(testableEngines())('failures in a call through the %s engine', (en
 
     const [victim] = relay.restorerPids();
     expect(victim).toBeDefined();
+    // What the machine makes of ten pictures a second: nothing can be back sooner than pictures come.
+    const firstAtMs = Date.now();
+    for (let frame = 0; frame < FRAMES; frame++) {
+      expect(await newFrameWithin(bob, shown('Ann', 'restored'), 5_000)).not.toBeNull();
+    }
+    const frameMs = (Date.now() - firstAtMs) / FRAMES;
     // Armed before the kill: resolves at the first new frame of the original that is on screen.
     const fellBack = bob.evaluate(
       async ([selector, root]) => {
@@ -73,10 +81,11 @@ describe.each(testableEngines())('failures in a call through the %s engine', (en
     process.kill(victim ?? 0, 'SIGKILL');
     const shownAtMs = await fellBack;
     expect(shownAtMs).not.toBeNull();
+    const darkMs = (shownAtMs ?? 0) - killedAtMs;
     console.log(
-      `${engine}: new frames of the original ${((shownAtMs ?? 0) - killedAtMs).toFixed(0)} ms after the kill`,
+      `${engine}: new frames of the original ${darkMs.toFixed(0)} ms after the kill, a frame takes ${frameMs.toFixed(0)} ms`,
     );
-    expect((shownAtMs ?? 0) - killedAtMs).toBeLessThan(500);
+    expect(darkMs / frameMs).toBeLessThan(8);
 
     await waitShown(bob, 'Ann', 'restored', 60_000);
     expect(relay.restorerPids()).not.toContain(victim);
