@@ -168,14 +168,14 @@ def guarded(job, **options):
         print("FAILED", job[0].name, repr(error)[:300], flush=True)
 
 
-def build(job, cache, frames, with_references=True, plans=tuple(degrade.PLANS)):
+def build(job, cache, frames, with_references=True, plans=None):
     """Makes what the segment lacks: all of it, or what was not asked for or not there when it was made."""
     path, start = job
     out = cache / f"{path.stem}@{start}"
     there = (out / "meta.json").exists()
     meta = json.loads((out / "meta.json").read_text()) if there else None
     done = meta.get("plans", ["base"]) if there else []
-    missing = [plan for plan in plans if plan not in done]
+    missing = [plan for plan in plans or degrade.PLANS if plan not in done]
     lacks_references = with_references and (meta is None or "references" not in meta)
     if not missing and not lacks_references:
         return

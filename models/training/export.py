@@ -16,6 +16,7 @@ import onnx
 import torch
 
 import graph
+import graph_floats
 import model as models
 
 TRAINING_DATA = (
@@ -59,7 +60,7 @@ def serialised(made):
 def variant(net, name):
     """(bytes by file, manifest entry) of one variant."""
     task, scale, fill = FILES[name]
-    make, layout = (graph.integers, "nhwc") if net.quantised else (graph.floats, "nchw")
+    make, layout = (graph.integers, "nhwc") if net.quantised else (graph_floats.floats, "nchw")
     data, checksum = serialised(make(net, scale, fill))
     files, references = {name: data}, {}
     if net.stills:

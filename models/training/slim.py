@@ -1,4 +1,4 @@
-"""A checkpoint for the repository: the averaged weights alone, large ones in 16 bits (as graph.py writes them).
+"""A checkpoint for the repository: the averaged weights alone, large ones in 16 bits (as graph_floats.py writes them).
 
 Usage: slim.py --from CKPT --out CKPT
 """
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-import graph
+import graph_floats
 
 
 def main():
@@ -17,7 +17,7 @@ def main():
     args = parser.parse_args()
     saved = torch.load(args.source, map_location="cpu")
     # Not the input transforms (white…): what they let through nearly cancels.
-    ema = {name: value.half() if value.numel() >= graph.HALVED and not name.startswith("white") else value
+    ema = {name: value.half() if value.numel() >= graph_floats.HALVED and not name.startswith("white") else value
            for name, value in saved["ema"].items()}
     torch.save({key: saved[key] for key in ("step", "seconds", "model", "scales")} | {"ema": ema}, args.out)
 

@@ -15,12 +15,12 @@ from unittest import mock
 try:
     import numpy as np
     import PIL  # noqa: F401
-    import torch
 
     import build_dataset
     import dataset
     import degrade
     import packets
+    import testing
     import video
 except ImportError as missing:
     print(f"skipped: {missing}")
@@ -289,11 +289,7 @@ def main():
     if not all(name in encoders for name in ("libvpx", "libx264", "libaom")):
         print("skipped: no ffmpeg with libvpx, libx264 and libaom")
         return
-    torch.set_num_threads(1)
-    for name, test in [item for item in globals().items() if item[0].startswith("test_")]:
-        if len(sys.argv) < 2 or name in sys.argv[1:]:
-            test()
-            print("ok", name, flush=True)
+    testing.run(globals())
 
 
 if __name__ == "__main__":

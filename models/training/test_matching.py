@@ -2,13 +2,12 @@
 
 Usage: python3 test_matching.py [NAME...]
 """
-import sys
-
 import torch
 import torch.nn.functional as F
 
 import matching
 import model as models
+import testing
 
 C = models.CELL**2
 
@@ -91,8 +90,5 @@ def test_the_nearer_of_two_stills_is_taken():
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for name, test in [(n, t) for n, t in globals().items() if n.startswith("test_") and (len(sys.argv) == 1 or n in sys.argv)]:
-        with torch.no_grad():
-            test()
-        print("ok", name)
+    with torch.no_grad():
+        testing.run(globals())

@@ -15,6 +15,7 @@ import torch
 import dataset
 import matching
 import resident
+import testing
 
 W, H, FRAMES = 384, 288, 24
 
@@ -143,13 +144,5 @@ def test_trains():
         assert saved["scales"] == (4, 2) and all(v.isfinite().all() for v in saved["ema"].values())
 
 
-def main():
-    torch.set_num_threads(1)
-    for name, test in [item for item in globals().items() if item[0].startswith("test_")]:
-        if len(sys.argv) < 2 or name in sys.argv[1:]:
-            test()
-            print("ok", name, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    testing.run(globals())

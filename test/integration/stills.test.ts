@@ -153,7 +153,7 @@ describe('the model with a still', () => {
     expect(closeness(helped.luma)).toBeGreaterThan(closeness(without.luma) + 0.3);
   });
 
-  it('finds next to nothing in a picture of something else, which does next to no harm', async () => {
+  it('finds next to nothing in a picture of something else, and restores as without it', async () => {
     // As loud as a picture can be: what little is believed of it is seen.
     const without = await restored();
     const noise = new Uint8Array(SIZE.width * SIZE.height).map(
@@ -163,7 +163,7 @@ describe('the model with a still', () => {
     const withNoise = await restored();
     await stream.setReferences([]);
     expect(withNoise.found).toBeLessThan(0.2);
-    expect(closeness(withNoise.luma)).toBeGreaterThan(closeness(without.luma) - 0.2);
+    expect(Buffer.from(withNoise.luma).equals(Buffer.from(without.luma))).toBe(true);
   });
 
   it('looks in several stills for what one of them has', async () => {
