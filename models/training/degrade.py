@@ -6,7 +6,7 @@ original's size; what is learned is to undo it, so the target stays the original
 brightness is the sender's choice, noise is not).
 """
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class Capture:
 @dataclass(frozen=True)
 class Degradation:
     scale: int  # original lines / lines of the network's input
-    codec: str  # vp8, vp9, h264, av1, or none
+    codec: str  # vp8, vp9, h264, av1, svtav1, or none
     kbps: float  # nominal, see AREA; 0 with none
     scaler: str
     stride: int = 1  # 2: every other frame was dropped before the encoder
@@ -145,8 +145,14 @@ def plan_rungs(rng, w, h, still):
     ]
 
 
+def plan_full(rng, w, h, still):
+    """Full size alone, through every encoder: what needs nothing, or has lost what nothing says of, is to be left as it is."""
+    draws = [draw(rng, 1, codec) for codec in ("svtav1", "svtav1", "av1", "vp9", "h264", "vp8")] + [draw(rng, 1, capture=True)]
+    return [replace(d, frames=LONGEST_WALK) for d in draws]
+
+
 # In the order they came to be: a segment that has the first ones is given the others.
-PLANS = {"base": plan_base, "rungs": plan_rungs}
+PLANS = {"base": plan_base, "rungs": plan_rungs, "full": plan_full}
 
 
 def disk(radius):

@@ -24,6 +24,8 @@ const CALLS = [
   { id: '360-low', heights: [360], rates: [120] },
   { id: '360-720', heights: [360, 720], rates: [250, 500] },
 ];
+/** What calls are sent with besides VP8; `vireo evaluate` says how. */
+const OTHER_CODECS = ['h264', 'vp9', 'av1'];
 /** As in a call whose scene stays: seconds that one still serves. */
 export const STILL_EVERY_S = 30;
 export const BLUR = 2;
@@ -42,6 +44,7 @@ const SMALL_ONLY = 100_000;
  * @typedef {{ model: Package, tiers: Package[], baselines: Package[] }} Packages
  * @typedef {object} Measured
  * @property {Row[]} calls rows of all clips, the judged model under its own name
+ * @property {Row[]} codecs the judged model and what browsers and plain methods make of the other codecs
  * @property {Row[] | null} stills the judged model with a sharp still, under its name with that; null: it takes none
  * @property {Row[] | null} deblur null: the package has no such variant
  * @property {Row[] | null} inpaint
@@ -74,7 +77,7 @@ export async function loadPackages(name, folders, baselines) {
 export async function evaluateAll({ clips, seconds, packages, threads, say }) {
   const { model, tiers, baselines } = packages;
   /** @type {Measured} */
-  const measured = { calls: [], stills: null, deblur: null, inpaint: null, pictures: new Map() };
+  const measured = { calls: [], codecs: [], stills: null, deblur: null, inpaint: null, pictures: new Map() };
   const common = ['--seconds', `${seconds}`, '--threads', `${threads}`, '--provider', 'cpu'];
   for (const clip of clips) {
     const run = async (
@@ -83,28 +86,15 @@ export async function evaluateAll({ clips, seconds, packages, threads, say }) {
       /** @type {Package[]} */ against,
       /** @type {string[]} */ plain,
       /** @type {string[]} */ args,
+      pictures = judged === model,
     ) => {
-      const job = {
-        clip,
-        id,
-        judged,
-        against,
-        args: [...args, ...common],
-        plain,
-        pictures: judged === model,
-        say,
-      };
-      const { rows, pictures } = await cachedRun(job);
-      if (pictures !== null) measured.pictures.set(`${clip.file} ${id}`, pictures);
+      const job = { clip, id, judged, against, args: [...args, ...common], plain, pictures, say };
+      const { rows, shown } = await cachedRun(job);
+      if (shown !== null) measured.pictures.set(`${clip.file} ${id}`, shown);
       return rows.map((row) => (row.method === 'vireo' ? { ...row, method: judged.name } : row));
     };
     for (const { id, heights, rates } of CALLS) {
-      const args = [
-        '--uplink-height',
-        heights.join(','),
-        '--bitrate',
-        rates.map((rate) => `${rate}k`).join(','),
-      ];
+      const args = callFlags(heights, rates);
       const restores = (/** @type {Package} */ one) =>
         heights.some((height) => scalesOf(one).has(720 / height));
       measured.calls.push(...(await run(id, model, tiers.filter(restores), KERNELS, args)));
@@ -120,16 +110,23 @@ export async function evaluateAll({ clips, seconds, packages, threads, say }) {
       }
     }
     for (const { id, heights, rates } of CALLS) {
+      for (const codec of OTHER_CODECS) {
+        const rows = await run(
+          `${id}-${codec}`,
+          model,
+          [],
+          ['bilinear', 'bicubic'],
+          ['--codec', codec, ...callFlags(heights, rates)],
+          false,
+        );
+        measured.codecs.push(...rows);
+      }
+    }
+    for (const { id, heights, rates } of CALLS) {
       const sharpened = heights.filter((height) => takesStills(model, 720 / height));
       if (sharpened.length === 0) continue;
-      const args = [
-        '--uplink-height',
-        sharpened.join(','),
-        '--bitrate',
-        rates.map((rate) => `${rate}k`).join(','),
-      ];
-      args.push('--references', 'on', '--still-every', `${STILL_EVERY_S}`);
-      const rows = await run(`${id}-stills`, model, [], [], args);
+      const args = ['--references', 'on', '--still-every', `${STILL_EVERY_S}`];
+      const rows = await run(`${id}-stills`, model, [], [], [...callFlags(sharpened, rates), ...args]);
       const named = rows.map((row) => ({ ...row, method: `${model.name} with a still` }));
       measured.stills = [...(measured.stills ?? []), ...named];
     }
@@ -154,6 +151,11 @@ export async function evaluateAll({ clips, seconds, packages, threads, say }) {
   return measured;
 }
 
+/** @param {number[]} heights @param {number[]} rates kbit/s */
+function callFlags(heights, rates) {
+  return ['--uplink-height', heights.join(','), '--bitrate', rates.map((rate) => `${rate}k`).join(',')];
+}
+
 /** @param {Package} one @param {number} scale */
 function takesStills({ manifest }, scale) {
   return manifest.variants.some((variant) => variant.scale === scale && variant.references !== undefined);
@@ -166,23 +168,31 @@ function scalesOf({ manifest }) {
 
 /**
  * @param {{ clip: import('./clips.mjs').Clip, id: string, judged: Package, against: Package[], args: string[], plain: string[], pictures: boolean, say: (text: string) => void }} job
- * @returns {Promise<{ rows: Row[], pictures: string | null }>}
+ * @returns {Promise<{ rows: Row[], shown: string | null }>} its rows, and the folder of its PNGs
  */
 async function cachedRun({ clip, id, judged, against, args, plain, pictures, say }) {
   const folders = [...new Set([judged, ...against].flatMap((one) => one.folders))];
   const methods = [...plain, ...against.map((one) => one.name)];
   const { size, mtimeMs } = await stat(clip.path);
-  const [graph, stills] = await Promise.all(
-    ['../../models/metrics/warp-error.onnx', '../../dist/signaling/stillBudget.js'].map(async (path) =>
+  const [graph, ...stills] = await Promise.all(
+    [
+      '../../models/metrics/warp-error.onnx',
+      '../../dist/signaling/stillBudget.js',
+      '../../dist/signaling/thumbnail.js',
+    ].map(async (path) =>
       createHash('sha256')
         .update(await readFile(new URL(path, import.meta.url)))
         .digest('hex'),
     ),
   );
+  // Variants for other sizes than are sent have no part in it.
+  const heights = (args[args.indexOf('--uplink-height') + 1] ?? '').split(',');
   const checksums = [judged, ...against].map(({ manifest }) =>
-    manifest.variants.map(({ sha256, references }) =>
-      args.includes('--references') ? [sha256, references, stills] : sha256,
-    ),
+    manifest.variants
+      .filter(({ scale }) => heights.includes(`${720 / /** @type {number} */ (scale)}`))
+      .map(({ sha256, references }) =>
+        args.includes('--references') ? [sha256, references, ...stills] : sha256,
+      ),
   );
   const key = createHash('sha256')
     .update(
@@ -210,7 +220,7 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
   }
   const { rows } = JSON.parse(await readFile(result, 'utf8'));
   const kept = rows.filter((/** @type {Row} */ row) => row.method !== 'bicubic' || plain.includes('bicubic'));
-  return { rows: kept, pictures: pictures ? folder : null };
+  return { rows: kept, shown: pictures ? folder : null };
 }
 
 /** @param {string[]} args */

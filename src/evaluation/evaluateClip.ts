@@ -8,12 +8,13 @@ import type { Frame, IRational } from 'node-av';
 import { VireoError } from '../errors.js';
 import { FrameFilter, type PictureSize, uprightFilter } from '../restoration/filters.js';
 import { VideoFileReader } from '../restoration/VideoFileReader.js';
-import { stillBytes } from '../signaling/stillBudget.js';
+import { stillBudget, worthAStill } from '../signaling/stillBudget.js';
 import { blurChain } from './blur.js';
 import { LostPixels } from './LostPixels.js';
 import type { Method } from './methods.js';
 import { QualityMeter } from './QualityMeter.js';
 import { savePicture } from './savePicture.js';
+import { standingAtStart } from './standing.js';
 import { encodeStill } from './still.js';
 import { openUplink, type UplinkCodec } from './uplink.js';
 import { WarpMeter } from './WarpMeter.js';
@@ -56,7 +57,7 @@ export interface ClipOptions {
 export interface ClipResult {
   frames: number;
   actualBitrateBps: number;
-  /** Of the still that the methods with `refer` were given; 0 without one. */
+  /** Of the still that the methods with `refer` were given; 0 without one, or where a page would have sent none. */
   stillBytes: number;
   /** `warpError` and `tOF`: see WarpMeter; null for a single frame. */
   methods: {
@@ -104,6 +105,7 @@ class ClipRun {
   #upright: FrameFilter | null = null;
   #frames = 0;
   #stillBytes = 0;
+  #begun = false;
 
   private constructor(
     options: ClipOptions,
@@ -198,7 +200,8 @@ class ClipRun {
     this.#upright ??= uprightFilter(this.#options.sizes.reference, this.#reader.info.rotation, decoded);
     const reference = await this.#upright.apply(decoded);
     this.#sent.push(reference);
-    if (this.#stillBytes === 0) await this.#refer(reference);
+    if (!this.#begun) await this.#refer(reference);
+    this.#begun = true;
     const small = await this.#shrink.apply(reference);
     try {
       await this.#uplink.send(small);
@@ -207,12 +210,14 @@ class ClipRun {
     }
   }
 
-  /** The first picture is the still: a call has one from the start, or soon after. */
+  /** The first picture is the still, where the page would send one: a call has it from the start, or soon after. */
   async #refer(reference: Frame): Promise<void> {
     const takers = this.#contenders.flatMap(({ method }) => (method.refer === undefined ? [] : [method]));
     if (takers.length === 0) return;
-    const { codec, bitrateBps } = this.#options;
-    const still = await encodeStill(reference, stillBytes(codec === 'none' ? null : bitrateBps));
+    const { codec, bitrateBps, path } = this.#options;
+    const budgetBps = codec === 'none' ? null : bitrateBps;
+    if (!worthAStill(budgetBps, await standingAtStart(path))) return;
+    const still = await encodeStill(reference, stillBudget(budgetBps));
     this.#stillBytes = still.length;
     for (const method of takers) await method.refer?.(still);
   }

@@ -42,7 +42,7 @@ async function stillOf({ frames: [first], width, height }: Clip): Promise<Buffer
     sampleAspectRatio: { num: 1, den: 1 },
   });
   try {
-    return await encodeStill(frame, 30_000);
+    return await encodeStill(frame, { maxBytes: 30_000, maxQuality: 72 });
   } finally {
     frame.free();
   }

@@ -20,7 +20,7 @@ import { psnr } from '../unit/restorer/support/clip.js';
 const SIZE = { width: 640, height: 384 };
 const HALF = { width: 320, height: 192 };
 const SMALL = { width: 160, height: 96 };
-const STILL_BYTES = 30_000;
+const STILL_BUDGET = { maxBytes: 30_000, maxQuality: 72 };
 
 let folder: string;
 let sharp: Frame;
@@ -40,7 +40,7 @@ beforeAll(async () => {
   first.free();
   upright.close();
   await reader.close();
-  still = await encodeStill(sharp, STILL_BYTES);
+  still = await encodeStill(sharp, STILL_BUDGET);
 });
 afterAll(async () => {
   sharp?.free();
@@ -208,7 +208,7 @@ describe('vireo restore --reference', () => {
     const first = await reader.next();
     if (first === null) throw new Error('the clip is empty');
     const path = join(folder, 'still.webp');
-    await writeFile(path, await encodeStill(first, STILL_BYTES));
+    await writeFile(path, await encodeStill(first, STILL_BUDGET));
     const { width, height } = first;
     first.free();
     await reader.close();

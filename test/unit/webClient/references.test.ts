@@ -1,16 +1,17 @@
 /** Sharp stills, as the page decides on them and sends them. */
 import { beforeEach, describe, expect, it } from 'vitest';
-import { fittingStill, stillBytes } from '../../../src/signaling/stillBudget.js';
+import { fittingStill, stillBudget, worthAStill } from '../../../src/signaling/stillBudget.js';
+import {
+  standingShare,
+  THUMBNAIL_HEIGHT,
+  THUMBNAIL_WIDTH,
+  type Thumbnail,
+} from '../../../src/signaling/thumbnail.js';
 import { formatAge } from '../../../web-client/src/session/options.js';
 import { ReferencePolicy, stillPaceBps } from '../../../web-client/src/session/ReferencePolicy.js';
 import { stillSize } from '../../../web-client/src/session/StillCamera.js';
 import { PART_OVERHEAD_BYTES, StillUploader } from '../../../web-client/src/session/StillUploader.js';
-import {
-  sceneDifference,
-  THUMBNAIL_HEIGHT,
-  THUMBNAIL_WIDTH,
-  type Thumbnail,
-} from '../../../web-client/src/session/sceneChange.js';
+import { sceneDifference } from '../../../web-client/src/session/sceneChange.js';
 
 const LIMITS = {
   uplinkShare: 0.2,
@@ -50,13 +51,29 @@ describe('the difference of two scenes', () => {
   });
 });
 
+describe('the share that stands', () => {
+  it('is that of the room while a person moves, and next to nothing when the camera does', () => {
+    const room = scene({ personAt: 16 });
+    expect(standingShare(room, room)).toBe(1);
+    expect(standingShare(room, scene({ personAt: 18, noise: 1 }))).toBeGreaterThan(0.8);
+    expect(standingShare(room, scene({ personAt: 16, shiftedBy: 3 }))).toBeLessThan(0.2);
+    expect(standingShare(room, scene({ personAt: 16, light: 10 }))).toBe(0);
+  });
+});
+
 describe('a still', () => {
-  it('is as large as the uplink carries, within bounds', () => {
-    expect(stillBytes(20_000)).toBe(30_000);
-    expect(stillBytes(60_000)).toBe(30_000);
-    expect(stillBytes(155_000)).toBe(40_000);
-    expect(stillBytes(2_000_000)).toBe(50_000);
-    expect(stillBytes(null)).toBe(50_000);
+  it('is as large and as good as the uplink carries, within bounds', () => {
+    expect(stillBudget(20_000)).toEqual({ maxBytes: 30_000, maxQuality: 40 });
+    expect(stillBudget(60_000)).toEqual({ maxBytes: 30_000, maxQuality: 40 });
+    expect(stillBudget(155_000)).toEqual({ maxBytes: 40_000, maxQuality: 56 });
+    expect(stillBudget(2_000_000)).toEqual({ maxBytes: 50_000, maxQuality: 72 });
+    expect(stillBudget(null)).toEqual({ maxBytes: 50_000, maxQuality: 72 });
+  });
+
+  it('is worth its bytes on a thin uplink while the camera stands still, and else where there are bytes to spare', () => {
+    expect([20_000, 60_000, 149_000].map((bps) => worthAStill(bps, 0.3))).toEqual([false, false, false]);
+    expect([20_000, 60_000, 149_000].map((bps) => worthAStill(bps, 0.5))).toEqual([true, true, true]);
+    expect([150_000, 500_000, null].map((bps) => worthAStill(bps, 0))).toEqual([true, true, true]);
   });
 
   it('is as good as fits: the best quality, then fewer pixels, then none', async () => {
@@ -65,8 +82,8 @@ describe('a still', () => {
       tried.push(`${scale} ${quality}`);
       return new Uint8Array(Math.round((bytesAtBest * scale ** 2 * quality) / 72));
     };
-    const of = async (bytesAtBest: number) => {
-      const fitting = await fittingStill(12_000, coded(bytesAtBest));
+    const of = async (bytesAtBest: number, maxQuality = 72) => {
+      const fitting = await fittingStill({ maxBytes: 12_000, maxQuality }, coded(bytesAtBest));
       return fitting && { scale: fitting.scale, bytes: fitting.coded.byteLength };
     };
     expect(await of(10_000)).toEqual({ scale: 1, bytes: 10_000 });
@@ -74,8 +91,9 @@ describe('a still', () => {
     expect(await of(14_000)).toEqual({ scale: 1, bytes: Math.round((14_000 * 57) / 72) });
     expect(await of(50_000)).toEqual({ scale: 0.75, bytes: Math.round((50_000 * 0.5625 * 28) / 72) });
     expect(await of(500_000)).toBeNull();
+    expect(await of(10_000, 40)).toEqual({ scale: 1, bytes: Math.round((10_000 * 40) / 72) });
     expect(tried.filter((one) => one.startsWith('0.5 ')).length).toBeGreaterThan(0);
-    expect(await fittingStill(12_000, async () => null)).toBeNull();
+    expect(await fittingStill({ maxBytes: 12_000, maxQuality: 72 }, async () => null)).toBeNull();
     expect(stillPaceBps(60_000, 0.2)).toBe(12_000);
     expect(stillPaceBps(20_000, 0.01)).toBe(4_000);
     expect(stillPaceBps(null, 0.2)).toBe(120_000);
@@ -134,7 +152,7 @@ describe('ReferencePolicy', () => {
   it('wants nothing until the relay asks, or somebody watches the picture restored', () => {
     expect(watch(60)).toBeNull();
     policy.wanted('start');
-    expect(watch(5)).toEqual({ reason: 'start', maxBytes: 30_000, second: 1 });
+    expect(watch(5)).toEqual({ reason: 'start', budget: stillBudget(60_000), second: 1 });
     create(60_000);
     watch(5);
     policy.setWatched(true);
@@ -146,9 +164,22 @@ describe('ReferencePolicy', () => {
   it('takes the first one when the picture is calm, but does not wait for ever', () => {
     policy.wanted('start');
     expect(watch(10, (second) => (second < 2 ? restless(second) : scene()))).toMatchObject({ second: 4 });
-    create(60_000);
+    create(240_000);
     policy.wanted('start');
     expect(watch(10, restless)).toMatchObject({ second: 4 });
+  });
+
+  it('sends none on a thin uplink while the camera moves, whoever asks', () => {
+    policy.setWatched(true);
+    policy.wanted('start');
+    expect(watch(60, restless)).toBeNull();
+    policy.wanted('scene');
+    expect(watch(60, restless)).toBeNull();
+    policy.setBudget(240_000);
+    policy.wanted('start');
+    expect(watch(5, restless)).toMatchObject({ reason: 'start' });
+    policy.setBudget(60_000);
+    expect(watch(5)).toMatchObject({ reason: 'start', second: 2 });
   });
 
   it('sends another when the scene is another and calm again', () => {
@@ -197,7 +228,7 @@ describe('ReferencePolicy', () => {
     [400_000, 0.5],
   ])('takes no more of %i bit/s than a share of %d, however often it is asked', (budgetBps, uplinkShare) => {
     create(budgetBps, { ...LIMITS, uplinkShare });
-    const stillCost = stillBytes(budgetBps);
+    const stillCost = stillBudget(budgetBps).maxBytes;
     let spent = 0;
     let count = 0;
     const hourSeconds = 3_600;
@@ -207,7 +238,7 @@ describe('ReferencePolicy', () => {
       policy.sample(scene());
       const request = policy.next();
       if (!request) continue;
-      expect(request.maxBytes).toBe(stillCost);
+      expect(request.budget.maxBytes).toBe(stillCost);
       policy.begun();
       // With what goes around the parts it costs more than it has bytes.
       policy.spent(stillCost * 1.2);
@@ -225,12 +256,12 @@ describe('ReferencePolicy', () => {
     send();
     policy.setBudget(400_000);
     policy.wanted('scene');
-    expect(watch(60)).toMatchObject({ maxBytes: 50_000, second: 11 });
+    expect(watch(60)).toMatchObject({ budget: { maxBytes: 50_000 }, second: 11 });
     policy.setBudget(60_000);
-    expect(policy.next()).toMatchObject({ maxBytes: 30_000 });
+    expect(policy.next()).toMatchObject({ budget: { maxBytes: 30_000 } });
     create(400_000, { ...LIMITS, maxBytes: 25_000 });
     policy.wanted('start');
-    expect(watch(5)).toMatchObject({ maxBytes: 25_000 });
+    expect(watch(5)).toMatchObject({ budget: { maxBytes: 25_000 } });
   });
 
   it('waits ever longer after each failure', () => {

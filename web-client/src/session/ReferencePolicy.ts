@@ -1,6 +1,7 @@
 import type { ReferenceLimits, StillWantedReason } from '../../../src/signaling/messages.js';
-import { stillBytes } from '../../../src/signaling/stillBudget.js';
-import { sceneDifference, type Thumbnail } from './sceneChange.js';
+import { type StillBudget, stillBudget, worthAStill } from '../../../src/signaling/stillBudget.js';
+import { standingShare, type Thumbnail } from '../../../src/signaling/thumbnail.js';
+import { sceneDifference } from './sceneChange.js';
 import { UNLIMITED_VIDEO_BPS } from './uplinkPolicy.js';
 
 /**
@@ -26,8 +27,7 @@ const SAVED_STILLS = 2;
 
 export interface StillRequest {
   reason: StillWantedReason;
-  /** It should not be larger. */
-  maxBytes: number;
+  budget: StillBudget;
 }
 
 /** How fast its parts may go, bits per second. */
@@ -48,7 +48,8 @@ export interface ReferencePolicyOptions {
 
 /**
  * Decides when a sharp still is worth its bytes: when somebody watches the picture restored and there is none,
- * when the scene has changed and is calm again, when the relay asks; within a share of the uplink's budget.
+ * when the scene has changed and is calm again, when the relay asks; within a share of the uplink's budget, and on a thin uplink
+ * only while much of the picture stands still.
  *
  * Nothing is wanted before the relay has restored something, so the live video runs by then.
  */
@@ -66,6 +67,8 @@ export class ReferencePolicy {
   #hasStill = false;
   #last: Thumbnail | null = null;
   #calmSamples = 0;
+  /** Of the picture, from the last sample but one to the last. */
+  #standingShare = 0;
   #notBeforeMs = 0;
   #failures = 0;
   /** Counted apart: each of them follows on a still that was sent without failure. */
@@ -76,7 +79,7 @@ export class ReferencePolicy {
     this.#budgetBps = options.budgetBps;
     this.#creditAtMs = options.now();
     // The first still of a call need not be saved up for.
-    this.#credit = this.#stillBytes();
+    this.#credit = this.#budget().maxBytes;
   }
 
   setBudget(budgetBps: number | null): void {
@@ -100,6 +103,7 @@ export class ReferencePolicy {
   sample(thumbnail: Thumbnail): void {
     const calm = this.#last !== null && sceneDifference(thumbnail, this.#last) < CALM_LEVELS;
     this.#calmSamples = calm ? this.#calmSamples + 1 : 0;
+    this.#standingShare = this.#last === null ? 0 : standingShare(thumbnail, this.#last);
     this.#last = thumbnail;
     if (!this.#watched || this.#sending) return;
     if (!this.#hasStill) {
@@ -119,9 +123,10 @@ export class ReferencePolicy {
     const { reason, sinceMs } = this.#wish;
     const patient = reason === 'scene' || nowMs - sinceMs < PATIENCE_MS;
     if (patient && this.#calmSamples < CALM_SAMPLES) return null;
+    if (!worthAStill(this.#budgetBps, this.#standingShare)) return null;
     this.#earn();
-    const maxBytes = this.#stillBytes();
-    return this.#credit >= maxBytes ? { reason, maxBytes } : null;
+    const budget = this.#budget();
+    return this.#credit >= budget.maxBytes ? { reason, budget } : null;
   }
 
   /** A still is on its way: `next` has none until `sent` or `failed`. */
@@ -173,6 +178,7 @@ export class ReferencePolicy {
     this.#watched = false;
     this.#last = null;
     this.#calmSamples = 0;
+    this.#standingShare = 0;
     this.#refusals = 0;
   }
 
@@ -182,8 +188,9 @@ export class ReferencePolicy {
     this.#notBeforeMs = Math.max(this.#notBeforeMs, this.#options.now() + delayMs * jitter);
   }
 
-  #stillBytes(): number {
-    return Math.min(stillBytes(this.#budgetBps), this.#options.limits.maxBytes);
+  #budget(): StillBudget {
+    const { maxBytes, maxQuality } = stillBudget(this.#budgetBps);
+    return { maxBytes: Math.min(maxBytes, this.#options.limits.maxBytes), maxQuality };
   }
 
   #earn(): void {
@@ -191,7 +198,7 @@ export class ReferencePolicy {
     const earnedBps = (this.#budgetBps ?? UNLIMITED_VIDEO_BPS) * this.#options.limits.uplinkShare;
     const earned = (earnedBps / 8) * ((nowMs - this.#creditAtMs) / 1_000);
     // Saved up at a larger budget, it stays.
-    const most = Math.max(this.#credit, SAVED_STILLS * this.#stillBytes());
+    const most = Math.max(this.#credit, SAVED_STILLS * this.#budget().maxBytes);
     this.#credit = Math.min(this.#credit + earned, most);
     this.#creditAtMs = nowMs;
   }

@@ -152,7 +152,7 @@ export class References {
     if (request) void this.#send(request);
   }
 
-  async #send({ maxBytes }: StillRequest): Promise<void> {
+  async #send({ budget }: StillRequest): Promise<void> {
     const [camera, limits, policy, uploader] = [this.#camera, this.#limits, this.#policy, this.#uploader];
     const publicationId = this.#publicationId;
     if (!camera || !limits || !policy || !uploader || publicationId === null) return;
@@ -161,7 +161,7 @@ export class References {
     policy.begun();
     this.#sent.value = { ...this.#sent.value, sending: true };
     try {
-      const still = await camera.take({ maxBytes, maxSide: limits.maxSide });
+      const still = await camera.take({ budget, maxSide: limits.maxSide });
       if (!still) return policy.failed();
       const paceBps = stillPaceBps(this.#publisher.uplinkBps.value, limits.uplinkShare);
       this.#publisher.reservedBps.value = paceBps;

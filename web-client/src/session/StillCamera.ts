@@ -1,6 +1,6 @@
-import { fittingStill } from '../../../src/signaling/stillBudget.js';
+import { fittingStill, type StillBudget } from '../../../src/signaling/stillBudget.js';
+import { THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, type Thumbnail } from '../../../src/signaling/thumbnail.js';
 import type { CodedStill } from './StillUploader.js';
-import { THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, type Thumbnail } from './sceneChange.js';
 
 export interface TakenStill extends CodedStill {
   thumbnail: Thumbnail;
@@ -52,14 +52,14 @@ export class StillCamera {
   }
 
   /** The picture as it is now, as good as fits; null: there is none, or none that fits. */
-  async take(options: { maxBytes: number; maxSide: number }): Promise<TakenStill | null> {
+  async take(options: { budget: StillBudget; maxSide: number }): Promise<TakenStill | null> {
     const frame = await this.#grab();
     if (!frame) return null;
     try {
       const full = stillSize(sizeOf(frame), options.maxSide);
       const thumbnail = this.#reduce(frame);
       let drawn: { scale: number; canvas: HTMLCanvasElement } | null = null;
-      const fitting = await fittingStill(options.maxBytes, async (scale, quality) => {
+      const fitting = await fittingStill(options.budget, async (scale, quality) => {
         if (drawn?.scale !== scale) drawn = { scale, canvas: draw(frame, full, scale) };
         return await encode(drawn.canvas, quality / 100);
       });

@@ -1,10 +1,5 @@
 /** Tells one scene from another by tiny grey pictures of the camera. */
-
-export const THUMBNAIL_WIDTH = 32;
-export const THUMBNAIL_HEIGHT = 18;
-
-/** THUMBNAIL_WIDTH × THUMBNAIL_HEIGHT grey levels, row by row. */
-export type Thumbnail = Uint8Array;
+import { THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, type Thumbnail } from '../../../src/signaling/thumbnail.js';
 
 /**
  * Mean difference of two thumbnails in grey levels, 0 to 255. Each cell is compared with the nearest level in the

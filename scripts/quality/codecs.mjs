@@ -1,0 +1,72 @@
+// The judged model on what other encoders than VP8 send.
+import { BROWSER, PLAIN } from './comparisons.mjs';
+import { distinct, mean, meanCell, signed, table } from './tables.mjs';
+
+/** @type {Record<string, string>} */
+const NAMES = { h264: 'H.264', vp9: 'VP9', av1: 'AV1' };
+
+/** @typedef {import('./runs.mjs').Row} Row */
+
+/** @param {import('./report.mjs').Report} report @returns {string} */
+export function otherCodecs({ clips, packages, measured }) {
+  const { name } = packages.model;
+  const points = comparedPoints(measured.codecs, name, clips);
+  if (points.length === 0) return '';
+  const rows = points.map(({ codec, height, bitrate, compared }) => {
+    const gains = compared.map((one) => ({ ...one, gain: one.ours.psnrY - one.browser.psnrY }));
+    const least = gains.reduce((low, one) => (one.gain < low.gain ? one : low));
+    const flicker = (/** @type {'ours' | 'plain'} */ whose) =>
+      meanCell(
+        compared.map((one) => one[whose].warpError),
+        2,
+      );
+    return [
+      NAMES[codec] ?? codec,
+      `${height}p`,
+      bitrate / 1_000,
+      signed(mean(gains.map(({ gain }) => gain))),
+      `${signed(least.gain)} (${least.title})`,
+      signed(mean(compared.map(({ ours, browser }) => ours.ssimY - browser.ssimY)), 4),
+      signed(mean(compared.map(({ ours, plain }) => ours.psnrY - plain.psnrY))),
+      `${flicker('plain')} → ${flicker('ours')}`,
+    ];
+  });
+  const all = points.flatMap((point) => point.compared.map((one) => ({ ...point, ...one })));
+  const worse = (/** @type {'psnrY' | 'ssimY'} */ key, /** @type {number} */ digits) => {
+    const lower = all.filter(({ ours, browser }) => ours[key] < browser[key]);
+    const list = lower.map(({ codec, title, height, bitrate, ours, browser }) => {
+      return `${title} ${NAMES[codec] ?? codec} ${height}p ${bitrate / 1_000}k (${signed(ours[key] - browser[key], digits)})`;
+    });
+    return lower.length === 0
+      ? `on none of ${all.length}`
+      : `on ${lower.length} of ${all.length}: ${list.join(', ')}`;
+  };
+  return `## Other encoders
+
+The same clips, sizes and rates through the other codecs of calls: x264 (ultrafast, zero latency), libvpx VP9 (cpu-used 7), SVT-AV1 (preset 12). Gain of
+\`${name}\`, mean over the clips; E_warp of ${PLAIN} and of \`${name}\`:
+
+${table(['codec', 'sent', 'kbit/s', `PSNR-Y over ${BROWSER}`, 'the least of all clips', 'SSIM-Y', `PSNR-Y over ${PLAIN}`, 'E_warp'], rows)}
+
+Worse than the browser's ${BROWSER}:
+
+- in PSNR-Y ${worse('psnrY', 2)};
+- in SSIM-Y ${worse('ssimY', 4)}.`;
+}
+
+/** @param {Row[]} rows @param {string} name @param {import('./clips.mjs').Clip[]} clips */
+function comparedPoints(rows, name, clips) {
+  return distinct(rows.map(({ codec, uplinkHeight, bitrate }) => `${codec} ${uplinkHeight} ${bitrate}`)).map(
+    (key) => {
+      const [codec = '', height = '', bitrate = ''] = key.split(' ');
+      const of = rows.filter((row) => `${row.codec} ${row.uplinkHeight} ${row.bitrate}` === key);
+      const compared = clips.flatMap(({ file, title }) => {
+        const by = (/** @type {string} */ method) =>
+          of.find((row) => row.clip === file && row.method === method);
+        const [ours, browser, plain] = [by(name), by(BROWSER), by(PLAIN)];
+        return ours && browser && plain ? [{ title, ours, browser, plain }] : [];
+      });
+      return { codec, height: Number(height), bitrate: Number(bitrate), compared };
+    },
+  );
+}
