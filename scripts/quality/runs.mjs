@@ -2,14 +2,14 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ModelPackages } from '../../dist/restoration/ModelPackages.js';
 import { cacheFolder } from './cache.mjs';
 
 /** To be raised when what evaluations measure changes. */
-const CACHE_VERSION = 1;
+const CACHE_VERSION = 2;
 /** The moment that is shown, seconds into each clip; shorter ones show their middle. */
 const PICTURE_AT = 1.5;
 const KERNELS = ['bilinear', 'bicubic', 'lanczos'];
@@ -173,15 +173,17 @@ function scalesOf({ manifest }) {
 async function cachedRun({ clip, id, judged, against, args, plain, pictures, say }) {
   const folders = [...new Set([judged, ...against].flatMap((one) => one.folders))];
   const methods = [...plain, ...against.map((one) => one.name)];
-  const { size, mtimeMs } = await stat(clip.path);
-  const [graph, ...stills] = await Promise.all(
+  const [content, graph, ...stills] = await Promise.all(
     [
-      '../../models/metrics/warp-error.onnx',
-      '../../dist/signaling/stillBudget.js',
-      '../../dist/signaling/thumbnail.js',
+      clip.path,
+      ...[
+        '../../models/metrics/warp-error.onnx',
+        '../../dist/signaling/stillBudget.js',
+        '../../dist/signaling/thumbnail.js',
+      ].map((path) => new URL(path, import.meta.url)),
     ].map(async (path) =>
       createHash('sha256')
-        .update(await readFile(new URL(path, import.meta.url)))
+        .update(await readFile(path))
         .digest('hex'),
     ),
   );
@@ -195,9 +197,7 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
       ),
   );
   const key = createHash('sha256')
-    .update(
-      JSON.stringify([CACHE_VERSION, clip.file, size, mtimeMs, judged.name, checksums, args, methods, graph]),
-    )
+    .update(JSON.stringify([CACHE_VERSION, clip.file, content, judged.name, checksums, args, methods, graph]))
     .digest('hex')
     .slice(0, 24);
   const folder = join(

@@ -76,7 +76,9 @@ export class StillWishes {
 
   /** @returns why a still should be asked for now; null: it should not */
   reported(reference: ReferenceReport | null): StillWantedReason | null {
-    if (!reference || reference.id !== this.#stillId || reference.found === null) return null;
+    // The stream's own picture, of no id, is nobody's to renew.
+    if (reference === null || reference.id === null || reference.id !== this.#stillId) return null;
+    if (reference.found === null) return null;
     const { found, ageMs } = reference;
     if (ageMs <= SETTLE_MS) this.#best = Math.max(this.#best, found);
     const fallen = this.#best >= LEAST_BEST && found < this.#best * FALLEN_SHARE;

@@ -103,12 +103,11 @@ export class TrackReference {
       this.#sharpest.forget();
   }
 
-  /** Of the sender's still; the stream's own picture is nobody's to renew. */
   report(nowMs: number): ReferenceReport | null {
     if (this.#inUse === null) return null;
     const { source, sinceMs, found } = this.#inUse;
-    if (!('still' in source)) return null;
-    return { id: source.still.id, ageMs: Math.max(0, nowMs - sinceMs), found };
+    const id = 'still' in source ? source.still.id : null;
+    return { id, ageMs: Math.max(0, nowMs - sinceMs), found };
   }
 
   close(): void {

@@ -79,7 +79,7 @@ export interface TrackReport {
   jitterMs: number;
   /** Whether the model that runs takes sharp stills. */
   takesStills: boolean;
-  /** Null: none has come, or the model that runs takes none. */
+  /** Null: there is nothing to look details up in, or the model that runs does not. */
   reference: ReferenceReport | null;
 }
 
@@ -91,9 +91,10 @@ export interface ReferenceStill {
   bytes: Uint8Array;
 }
 
-/** What restoration makes of the still it has. */
+/** What restoration makes of what it looks details up in. */
 export interface ReferenceReport {
-  id: string;
+  /** Of the sender's still; null: it is a picture of the stream itself, from before its sender turned the size down. */
+  id: string | null;
   /** Since it took effect, milliseconds. */
   ageMs: number;
   /** Share of the last pictures that was found in it, 0 to 1; null before the first. */

@@ -10,7 +10,7 @@ beforeEach(() => {
 });
 
 /** One report a second, `found` each time; returns what was asked for. */
-function report(seconds: number, found: number | null, ageMs = 60_000, id = 'a') {
+function report(seconds: number, found: number | null, ageMs = 60_000, id: string | null = 'a') {
   const asked: unknown[] = [];
   for (let second = 0; second < seconds; second += 1) {
     nowMs += 1_000;
@@ -67,6 +67,13 @@ describe('StillWishes', () => {
     expect(report(20, 0, 60_000, 'another')).toEqual([]);
     expect(report(20, null)).toEqual([]);
     expect(wishes.reported(null)).toBeNull();
+  });
+
+  it("makes nothing of a stream's own picture, also without a still", () => {
+    wishes.started();
+    wishes.forgotten();
+    report(5, 0.9, 2_000, null);
+    expect(report(20, 0.1, 60_000, null)).toEqual([]);
   });
 
   it('leaves a sender alone who declined, until one begins', () => {

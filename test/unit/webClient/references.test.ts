@@ -175,11 +175,13 @@ describe('ReferencePolicy', () => {
     expect(watch(60, restless)).toBeNull();
     policy.wanted('scene');
     expect(watch(60, restless)).toBeNull();
+    expect(policy.waitsForCamera).toBe(true);
     policy.setBudget(240_000);
     policy.wanted('start');
     expect(watch(5, restless)).toMatchObject({ reason: 'start' });
     policy.setBudget(60_000);
     expect(watch(5)).toMatchObject({ reason: 'start', second: 2 });
+    expect(policy.waitsForCamera).toBe(false);
   });
 
   it('sends another when the scene is another and calm again', () => {

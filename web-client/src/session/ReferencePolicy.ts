@@ -116,6 +116,11 @@ export class ReferencePolicy {
     else if (this.#wish?.own && this.#wish.reason === 'scene') this.#wish = null;
   }
 
+  /** Whether one is wanted that will not pay before the camera stands still. */
+  get waitsForCamera(): boolean {
+    return this.#wish !== null && !this.#sending && !worthAStill(this.#budgetBps, this.#standingShare);
+  }
+
   /** The still that should be taken now; null: none. */
   next(): StillRequest | null {
     const nowMs = this.#options.now();

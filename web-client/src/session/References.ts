@@ -17,6 +17,8 @@ export interface SentStills {
   lastAtMs: number | null;
   /** One is on its way. */
   sending: boolean;
+  /** One is wanted, but on this thin uplink not while the camera moves. */
+  waitsForCamera: boolean;
 }
 
 /** Sends sharp stills of the own camera beside its video, when the policy finds one worth it. */
@@ -29,7 +31,13 @@ export class References {
   readonly #publisher: Publisher;
   readonly #signaling: SignalingClient;
   readonly #possible = signal(false);
-  readonly #sent = signal<SentStills>({ count: 0, bytes: 0, lastAtMs: null, sending: false });
+  readonly #sent = signal<SentStills>({
+    count: 0,
+    bytes: 0,
+    lastAtMs: null,
+    sending: false,
+    waitsForCamera: false,
+  });
   readonly #canTake = canTakeStills().catch(() => false);
   readonly #stopEffects: (() => void)[];
   #limits: ReferenceLimits | null = null;
@@ -148,6 +156,9 @@ export class References {
   #tick(): void {
     const thumbnail = this.#camera?.thumbnail();
     if (thumbnail) this.#policy?.sample(thumbnail);
+    const waitsForCamera = this.#policy?.waitsForCamera ?? false;
+    if (waitsForCamera !== this.#sent.value.waitsForCamera)
+      this.#sent.value = { ...this.#sent.value, waitsForCamera };
     const request = this.#policy?.next();
     if (request) void this.#send(request);
   }
@@ -175,6 +186,7 @@ export class References {
         bytes: bytes + still.bytes.byteLength,
         lastAtMs: performance.now(),
         sending: true,
+        waitsForCamera: false,
       };
     } catch {
       // Refused or lost: neither is the person's affair, and the call goes on as well without.

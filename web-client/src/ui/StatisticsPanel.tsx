@@ -24,7 +24,8 @@ function received(entry: ReceivedTrackStatistics | undefined): string {
 
 function stillText(reference: ReferenceReport | null): string {
   if (!reference) return 'none in use';
-  const age = `${formatAge(reference.ageMs)} old`;
+  const what = reference.id === null ? 'none; an earlier, larger picture, ' : '';
+  const age = `${what}${formatAge(reference.ageMs)} old`;
   return reference.found === null ? age : `${age} · ${Math.round(reference.found * 100)} % of the picture`;
 }
 
