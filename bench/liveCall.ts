@@ -91,7 +91,7 @@ export async function main(args: string[]): Promise<void> {
 /** The clip as a call sends it: one key frame, then what the bitrate leaves. */
 async function encodeClip(height: keyof typeof UPLINK_BPS): Promise<AccessUnit[]> {
   const size = { width: (height * 16) / 9, height };
-  const graph = syntheticClipGraph({ ...size, fps: FPS, seconds: CLIP_SECONDS });
+  const graph = syntheticClipGraph({ ...size, fps: FPS, seconds: CLIP_SECONDS, pans: true });
   const reader = await VideoFileReader.open(graph, { format: 'lavfi' });
   const encoder = await createVideoEncoder({
     codec: 'VP8',

@@ -20,7 +20,7 @@ const CLIP_SIZES = [
   { width: 320, height: 180 },
   { width: 640, height: 360 },
 ] as const;
-const CLIP = { fps: 30, seconds: 2 } as const;
+const CLIP = { fps: 30, seconds: 2, pans: true } as const;
 
 export interface BenchFlags {
   provider: ProviderFlag;

@@ -153,8 +153,9 @@ describe('vireo evaluate', () => {
 
   it('restores more with a sharp still, and counts its bytes', async () => {
     const clip = await naturalClip({ seconds: 0.5, width: 640, height: 384 });
-    const run = async (references: 'off' | 'on') => {
-      const { rows } = await evaluate([clip], { ...flags, model: 'swift', references, against: ['bicubic'] });
+    const run = async (references: 'off' | 'on', bitrateBps = 240_000) => {
+      const only = { ...flags, bitrate: [bitrateBps], against: ['bicubic'] };
+      const { rows } = await evaluate([clip], { ...only, model: 'swift', references });
       const [vireo, bicubic] = ['vireo', 'bicubic'].map((name) => rows.find(({ method }) => method === name));
       if (vireo === undefined || bicubic === undefined) throw new Error('a row is missing');
       return { vireo, bicubic };
@@ -165,6 +166,13 @@ describe('vireo evaluate', () => {
     const ofStill = Math.round(((on.vireo.stillBytes ?? 0) * 8) / flags.stillEvery);
     expect(on.vireo.actualBitrate).toBe(on.bicubic.actualBitrate + ofStill);
     for (const row of [off.vireo, off.bicubic, on.bicubic]) expect(row.stillBytes).toBeUndefined();
+    // Its camera pans: a page on a thin uplink would send none.
+    const thin = { off: await run('off', 60_000), on: await run('on', 60_000) };
+    expect(thin.on.vireo).toEqual({
+      ...thin.off.vireo,
+      stillBytes: 0,
+      msPerFrame: thin.on.vireo.msPerFrame,
+    });
   });
 
   it('refuses, by the flag, what no model here does', async () => {

@@ -7,7 +7,7 @@ import { createVideoFileWriter } from '../../src/restoration/VideoFileWriter.js'
 import { openY4m, stampFrameNumbers, type Y4mFile } from './frameNumberClip.js';
 import { realClip } from './naturalClip.js';
 
-const CACHE_VERSION = 1;
+const CACHE_VERSION = 2;
 const AUDIO_RATE_HZ = 48_000;
 /** Few enough that two browsers, the relay and a model fit on two cores. */
 export const CAMERA_FPS = 10;
@@ -26,7 +26,8 @@ export async function cameraClip(name = 'mps-gesture.mp4'): Promise<CameraClip> 
   const file = join(folder, `${name}.y4m`);
   if (!existsSync(file)) {
     const unfinished = join(folder, `${process.pid}-${name}.y4m`);
-    await writeCamera(await realClip(name), unfinished);
+    // On a thin uplink no stills are sent of a camera that moves.
+    await writeCamera(await realClip(name, { pans: false }), unfinished);
     renameSync(unfinished, file);
   }
   const audioFile = join(folder, 'beeps.wav');

@@ -11,14 +11,14 @@ import { createVideoFileWriter } from '../../src/restoration/VideoFileWriter.js'
 const CACHE_VERSION = 1;
 const realClips = fileURLToPath(new URL('../../../shared/data/eval/', import.meta.url));
 
-/** Path of a y4m with texture, edges, a panning camera and a moving object; made once and kept in the temporary folder. */
+/** Path of a y4m with texture, edges, a camera that pans unless told otherwise and a moving object; made once and kept in the temporary folder. */
 export async function naturalClip(shape: Partial<ClipShape> = {}): Promise<string> {
-  const { width = 1280, height = 720, fps = 30, seconds = 1 } = shape;
+  const { width = 1280, height = 720, fps = 30, seconds = 1, pans = true } = shape;
   const folder = join(tmpdir(), `vireo-test-clips-${CACHE_VERSION}`);
-  const path = join(folder, `natural-${width}x${height}-${fps}-${seconds}.y4m`);
+  const path = join(folder, `natural-${width}x${height}-${fps}-${seconds}${pans ? '' : '-standing'}.y4m`);
   if (existsSync(path)) return path;
   await mkdir(folder, { recursive: true });
-  const graph = syntheticClipGraph({ width, height, fps, seconds });
+  const graph = syntheticClipGraph({ width, height, fps, seconds, pans });
   const reader = await VideoFileReader.open(graph, { format: 'lavfi' });
   const { timeBase } = reader.info;
   const unfinished = join(folder, `${process.pid}-${Date.now()}.y4m`);
@@ -41,8 +41,8 @@ export async function naturalClip(shape: Partial<ClipShape> = {}): Promise<strin
   return path;
 }
 
-/** A clip of `shared/data/eval` by file name, such as `sam2-04_coffee.mp4`; a natural clip of 720 lines without it. */
-export async function realClip(name: string): Promise<string> {
+/** A clip of `shared/data/eval` by file name, such as `sam2-04_coffee.mp4`; without it a natural clip of 720 lines. */
+export async function realClip(name: string, without: Partial<ClipShape> = {}): Promise<string> {
   const path = join(realClips, name);
-  return existsSync(path) ? path : await naturalClip({ seconds: 2 });
+  return existsSync(path) ? path : await naturalClip({ seconds: 2, ...without });
 }
