@@ -32,7 +32,7 @@ import model as models
 FLOOR = {4: 1.0, 2: 1.0, 1: 20.0}
 # Weight of what a crop loses against leaving it alone, on top of the loss that has it in: at full size much needs nothing, and a
 # blur that is the scene's own is easily taken for the camera's.
-HARM = {4: 0.0, 2: 0.0, 1: 12.0}
+HARM = {4: 0.0, 2: 0.0, 1: 6.0}
 # Without AVX-512, PyTorch multiplies bfloat16 twenty times slower than floats.
 HALVES = "avx512f" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else False
 # Times the learning rate: these see code values of up to 127 where others see activations of about 1, and Adam's steps do not know.

@@ -192,9 +192,10 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
   const checksums = [judged, ...against].map(({ manifest }) =>
     manifest.variants
       .filter(({ scale }) => heights.includes(`${720 / /** @type {number} */ (scale)}`))
-      .map(({ sha256, references }) =>
-        args.includes('--references') ? [sha256, references, ...stills] : sha256,
-      ),
+      .map(({ sha256, strengths, references }) => {
+        const how = strengths === undefined ? sha256 : [sha256, strengths];
+        return args.includes('--references') ? [how, references, ...stills] : how;
+      }),
   );
   const key = createHash('sha256')
     .update(JSON.stringify([CACHE_VERSION, clip.file, content, judged.name, checksums, args, methods, graph]))

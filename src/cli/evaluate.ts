@@ -18,6 +18,7 @@ import { chooseModel, PROVIDERS } from '../restoration/chooseModel.js';
 import { DEFAULT_TARGET_SHORT_SIDE } from '../restoration/fit.js';
 import { createInferenceDevice } from '../restoration/InferenceDevice.js';
 import { ModelPackages } from '../restoration/ModelPackages.js';
+import { strengthFor } from '../restoration/strength.js';
 import type { InferenceDevice, ModelPackage } from '../restoration/types.js';
 import { VideoFileReader } from '../restoration/VideoFileReader.js';
 import {
@@ -226,6 +227,7 @@ async function openMethods(
     else if (used !== undefined) {
       const { packageName, variant } = used;
       const stream = await device.openStream({ packageName, variant, ...uplink });
+      stream.strength = strengthFor(variant, flags.codec);
       opened.push(modelMethod(wanted, stream, flags.references === 'on' && wanted === RESTORED));
     }
   }

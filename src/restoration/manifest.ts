@@ -59,7 +59,9 @@ export const referencesSchema = z.strictObject({
   hostNodes: z.array(tensorName).max(4096).optional(),
 });
 
-export const variantSchema = z.strictObject({
+const CODECS = ['vp8', 'vp9', 'h264', 'av1'] as const;
+
+const variantFields = z.strictObject({
   /** ONNX file, relative to the package's folder; no directories. */
   file: onnxFile,
   sha256,
@@ -84,6 +86,11 @@ export const variantSchema = z.strictObject({
    * the graph has no such input, and always applies all.
    */
   strength: tensorName.optional(),
+  /**
+   * How much of the restoration pictures from a codec take in calls, where it is not all, 0 to 1; 0: they are left as they are.
+   * For codecs whose pictures, as measured, lose by more.
+   */
+  strengths: z.partialRecord(z.enum(CODECS), z.number().min(0).max(1)).optional(),
   /** uint8 [T, 1, h*scale, w*scale]. */
   lumaOut: tensorName,
   /** uint8 [T, 2, h*scale/2, w*scale/2]. */
@@ -92,6 +99,11 @@ export const variantSchema = z.strictObject({
   /** Left out: the variant takes no stills. */
   references: referencesSchema.optional(),
 });
+
+export const variantSchema = variantFields.refine(
+  ({ strength, strengths }) => strengths === undefined || strength !== undefined,
+  { path: ['strengths'], error: 'the variant has no strength input' },
+);
 
 export const evaluationRowSchema = z.strictObject({
   method: z.string(),

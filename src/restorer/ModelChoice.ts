@@ -1,8 +1,10 @@
 import { type Fit, type FitResult, fitPicture, type Task } from '../restoration/fit.js';
 import type { Manifest, Variant } from '../restoration/manifest.js';
+import { strengthFor } from '../restoration/strength.js';
 import type { ModelPackage } from '../restoration/types.js';
 import type { ModelLevel } from './LoadLadder.js';
 import type { RestoreTarget } from './RestoreStage.js';
+import type { VideoCodec } from './types.js';
 
 const TYPICAL_FRAME_MS = 1_000 / 30;
 
@@ -33,24 +35,32 @@ export class ModelChoice {
     return this.#manifests[level]?.name;
   }
 
-  fit(width: number, height: number, targetHeight: number): FitResult {
+  /** What the codec's pictures of a size are restored to. */
+  fit(width: number, height: number, targetHeight: number, codec: VideoCodec): FitResult {
     const { full } = this.#manifests;
     if (full === undefined) return { fits: false, reason: 'unsupported-size', detail: 'no model is loaded' };
-    return fitPicture(full, width, height, { targetShortSide: targetHeight, tasks: this.#tasks });
+    const variants = full.variants.filter((variant) => strengthFor(variant, codec) > 0);
+    return fitPicture({ ...full, variants }, width, height, {
+      targetShortSide: targetHeight,
+      tasks: this.#tasks,
+    });
   }
 
   /**
    * The same input and output size at every level, so that stepping never changes the picture's size. Null where
    * the level has no variant for the task: below it there is only the original then.
    */
-  targetAt(level: ModelLevel, chosen: Fit): RestoreTarget | null {
+  targetAt(level: ModelLevel, chosen: Fit, codec: VideoCodec): RestoreTarget | null {
     const manifest = this.#manifests[level];
     const { task, scale, fold } = chosen.variant;
     const variant = manifest?.variants.find(
       (candidate) => candidate.task === task && candidate.scale === scale && fold % candidate.fold === 0,
     );
     if (manifest === undefined || variant === undefined) return null;
-    return { packageName: manifest.name, variant, width: chosen.inputWidth, height: chosen.inputHeight };
+    const strength = strengthFor(variant, codec);
+    if (strength === 0) return null;
+    const size = { width: chosen.inputWidth, height: chosen.inputHeight };
+    return { packageName: manifest.name, variant, ...size, strength };
   }
 }
 

@@ -12,6 +12,8 @@ export interface RestoreTarget {
   variant: Variant;
   width: number;
   height: number;
+  /** How much of the restoration is applied, 0 to 1. */
+  strength: number;
 }
 
 export interface RestoreStageOptions {
@@ -175,6 +177,7 @@ export class RestoreStage implements GateWaiter {
     this.#opening = true;
     try {
       const stream = await this.#options.device.openStream(target);
+      stream.strength = target.strength;
       this.#stream = { target, stream };
       return stream;
     } finally {
@@ -201,6 +204,10 @@ function takes(target: RestoreTarget, { picture }: TrackedPicture): boolean {
 function sameTarget(a: RestoreTarget | null, b: RestoreTarget | null): boolean {
   if (a === null || b === null) return a === b;
   return (
-    a.variant === b.variant && a.packageName === b.packageName && a.width === b.width && a.height === b.height
+    a.variant === b.variant &&
+    a.packageName === b.packageName &&
+    a.width === b.width &&
+    a.height === b.height &&
+    a.strength === b.strength
   );
 }

@@ -215,7 +215,7 @@ export class TrackPipeline implements ScheduledTrack {
     const chosen = this.#condition.input?.fit;
     if (chosen?.fits) {
       for (const level of ['full', 'lighter'] as const) {
-        const target = models.targetAt(level, chosen);
+        const target = models.targetAt(level, chosen, this.#options.input.codec);
         if (target !== null) costMs[level] = costs.costMs(target.packageName);
       }
     }
@@ -290,7 +290,8 @@ export class TrackPipeline implements ScheduledTrack {
   #fit(width: number, height: number): { width: number; height: number } {
     let { input } = this.#condition;
     if (input?.width !== width || input.height !== height) {
-      const fit = this.#context.models.fit(width, height, this.#options.targetHeight);
+      const { targetHeight, input: source } = this.#options;
+      const fit = this.#context.models.fit(width, height, targetHeight, source.codec);
       if (!fit.fits) this.#logger.info({ reason: fit.reason, detail: fit.detail }, 'not restored');
       input = { width, height, fit };
       this.#condition.input = input;
@@ -369,8 +370,9 @@ export class TrackPipeline implements ScheduledTrack {
   #retarget(): void {
     const { level } = this.#condition.decision;
     const chosen = this.#condition.input?.fit;
-    const target = level !== 'original' && chosen?.fits ? this.#context.models.targetAt(level, chosen) : null;
-    this.#restore.setTarget(target);
+    const restores = level !== 'original' && chosen?.fits;
+    const { codec } = this.#options.input;
+    this.#restore.setTarget(restores ? this.#context.models.targetAt(level, chosen, codec) : null);
   }
 
   #modelFailed(error: unknown): void {

@@ -2,24 +2,29 @@ import { describe, expect, it } from 'vitest';
 import type { Manifest } from '../../../src/restoration/manifest.js';
 import type { ModelPackage } from '../../../src/restoration/types.js';
 import { ModelChoice } from '../../../src/restorer/ModelChoice.js';
+import type { VideoCodec } from '../../../src/restorer/types.js';
 import { tinyManifest, tinyOnnx, tinyVariant } from '../../support/tinyModel.js';
 
 const [x4, x2, x1] = [4, 2, 1].map((scale) => tinyVariant(scale as 1 | 2 | 4, tinyOnnx(scale)));
 if (!x4 || !x2 || !x1) throw new Error('three variants');
 
 const packageOf = (manifest: Manifest): ModelPackage => ({ directory: '', manifest, files: new Map() });
+const careful = { ...x1, strength: 'strength', strengths: { vp9: 0.25, av1: 0 } };
 const ladder = [
-  packageOf(tinyManifest('full', [x4, x2, x1])),
+  packageOf(tinyManifest('full', [x4, x2, careful])),
   packageOf(tinyManifest('lighter', [x4, x2])),
 ] as const;
 
-function choose(sameSize: boolean, width: number, height: number) {
+function choose(sameSize: boolean, width: number, height: number, codec: VideoCodec = 'VP8') {
   const models = new ModelChoice(ladder, { blockBudgetMs: 0, sameSize });
-  const fit = models.fit(width, height, 720);
+  const fit = models.fit(width, height, 720, codec);
   if (!fit.fits) return fit.reason;
   return (['full', 'lighter'] as const).map((level) => {
-    const target = models.targetAt(level, fit);
-    return target && `${target.packageName} x${target.variant.scale} ${target.width}x${target.height}`;
+    const target = models.targetAt(level, fit, codec);
+    const applied = target && target.strength < 1 ? ` at ${target.strength}` : '';
+    return (
+      target && `${target.packageName} x${target.variant.scale} ${target.width}x${target.height}${applied}`
+    );
   });
 }
 
@@ -37,5 +42,12 @@ describe('the models of a call', () => {
     expect(choose(true, 1280, 720)).toEqual(['full x1 1280x720', null]);
     expect(choose(true, 720, 1280)).toEqual(['full x1 720x1280', null]);
     expect(choose(true, 1920, 1080)).toBe('already-sharp');
+  });
+
+  it('apply what the manifest says to pictures of a codec, and nothing where that is nothing', () => {
+    expect(choose(true, 1280, 720, 'H264')).toEqual(['full x1 1280x720', null]);
+    expect(choose(true, 1280, 720, 'VP9')).toEqual(['full x1 1280x720 at 0.25', null]);
+    expect(choose(true, 1280, 720, 'AV1')).toBe('already-sharp');
+    expect(choose(true, 320, 180, 'AV1')).toEqual(['full x4 320x180', 'lighter x4 320x180']);
   });
 });
