@@ -175,6 +175,18 @@ describe('vireo evaluate', () => {
     });
   });
 
+  it('leaves as they are the pictures of codecs that its manifest says lose by it', async () => {
+    const clip = await naturalClip({ seconds: 0.2, width: 352, height: 288 });
+    const gain = async (codec: 'vp8' | 'av1') => {
+      const full = { ...flags, uplinkHeight: [720 as const], model: 'swift', against: ['bicubic'] };
+      const { rows } = await evaluate([clip], { ...full, codec });
+      const [vireo, bicubic] = ['vireo', 'bicubic'].map((name) => rows.find(({ method }) => method === name));
+      return (vireo?.psnrY ?? Number.NaN) - (bicubic?.psnrY ?? Number.NaN);
+    };
+    expect(await gain('av1')).toBe(0);
+    expect(await gain('vp8')).not.toBe(0);
+  });
+
   it('refuses, by the flag, what no model here does', async () => {
     const clip = await naturalClip({ seconds: 0.1, width: 352, height: 288 });
     await expect(evaluate([clip], { ...flags, references: 'on' })).rejects.toThrow(/--references on: model/);

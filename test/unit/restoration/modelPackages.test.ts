@@ -134,6 +134,18 @@ describe('mask and strength inputs', () => {
     });
     await expect(load()).rejects.toMatchObject(refused(/field variants\.0\.strength/));
   });
+
+  it.each([
+    ['of an unknown codec', true, { vp10: 0.5 }, /field variants\.0\.strengths/],
+    ['out of range', true, { av1: 1.5 }, /field variants\.0\.strengths\.av1/],
+    ['without the input', false, { av1: 0 }, /field variants\.0\.strengths.*has no strength input/],
+  ])('take no strengths %s', async (_what, complete, strengths, message) => {
+    await writeTinyPackage(root, 'tiny', {
+      complete,
+      change: (manifest) => ({ ...manifest, variants: [{ ...manifest.variants[0], strengths }] }),
+    });
+    await expect(load()).rejects.toMatchObject(refused(message));
+  });
 });
 
 describe('the load ladder', () => {
