@@ -181,6 +181,7 @@ def main():
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--every", type=int, default=4, help="judge every n-th frame")
     parser.add_argument("--scales", default="4,2,1")
+    parser.add_argument("--codecs", default="vp8,none")
     parser.add_argument("--sr", type=Path)
     parser.add_argument("--same", type=Path)
     parser.add_argument("--float-frames", type=int, default=12)
@@ -199,7 +200,7 @@ def main():
         scale, codec, kbps, blur, lost = point
         task = "sr" if scale > 1 else "inpaint" if lost else "deblur"
         variant = next((v for v in manifest["variants"] if v["scale"] == scale and v["task"] == task), None)
-        if variant is None or str(scale) not in args.scales.split(","):
+        if variant is None or str(scale) not in args.scales.split(",") or codec not in args.codecs.split(","):
             continue
         if variant["file"] not in runs:
             runs[variant["file"]] = session(args.package / variant["file"], args.threads)

@@ -31,6 +31,14 @@ export function otherCodecs({ clips, packages, measured }) {
       `${flicker('plain')} → ${flicker('ours')}`,
     ];
   });
+  const careful = packages.model.manifest.variants
+    .filter(({ task, strengths }) => task !== 'inpaint' && strengths !== undefined)
+    .map(({ scale, strengths }) => {
+      const list = Object.entries(strengths ?? {}).map(
+        ([codec, share]) => `${share === 0 ? 'nothing' : share} of ${NAMES[codec] ?? codec}`,
+      );
+      return ` Of what is added at ${720 / scale}p the manifest has calls take ${list.join(' and ')}.`;
+    });
   const all = points.flatMap((point) => point.compared.map((one) => ({ ...point, ...one })));
   const worse = (/** @type {'psnrY' | 'ssimY'} */ key, /** @type {number} */ digits) => {
     const lower = all.filter(({ ours, browser }) => ours[key] < browser[key]);
@@ -43,7 +51,7 @@ export function otherCodecs({ clips, packages, measured }) {
   };
   return `## Other encoders
 
-The same clips, sizes and rates through the other codecs of calls: x264 (ultrafast, zero latency), libvpx VP9 (cpu-used 7), SVT-AV1 (preset 12). Gain of
+The same clips, sizes and rates through the other codecs of calls: x264 (ultrafast, zero latency), libvpx VP9 (cpu-used 7), SVT-AV1 (preset 12).${careful.join('')} Gain of
 \`${name}\`, mean over the clips; E_warp of ${PLAIN} and of \`${name}\`:
 
 ${table(['codec', 'sent', 'kbit/s', `PSNR-Y over ${BROWSER}`, 'the least of all clips', 'SSIM-Y', `PSNR-Y over ${PLAIN}`, 'E_warp'], rows)}

@@ -35,8 +35,9 @@ export interface EvaluateFlags {
 export const NOTES = `
 Each reference is scaled so that its short side is 720, then to the uplink height (box filter), encoded in real
 time at a constant bitrate (libvpx cpu-used -6 for VP8 and 7 for VP9, x264 ultrafast zerolatency, SVT-AV1 preset 12; one thread),
-decoded and restored. Clips of fewer than 720 lines are compared at their own size, with the same ratio to the
-uplink, if their short side divides evenly. References above 30 fps are thinned out.
+decoded and restored, as in calls by less where the model's manifest says so of a codec (strengths). Clips of fewer than
+720 lines are compared at their own size, with the same ratio to the uplink, if their short side divides evenly.
+References above 30 fps are thinned out.
 
 psnrY and ssimY are means over the frames (FFmpeg's psnr and ssim). bitrate is what was asked for, actualBitrate
 what the encoder sent; bdRate compares at actualBitrate, from two bitrates on, and is left out where the
@@ -49,8 +50,9 @@ in five, and in ten.
 
 --references on gives vireo the first picture of each clip as a sharp still, where and how the page would send it on such
 an uplink: WebP of at most 30 kB and quality 40 at 60 kbit/s, to 50 kB and 72 from 250 on; below 150 none where less than a
-third of the picture stands still for the first second. The still's bytes, spread over --still-every (or the clip, if that is longer), are part of vireo's actualBitrate, and
-so of bdRate and hull; each row has them as stillBytes. Other methods neither have the still nor pay for it.
+third of the picture stands still for the first second. The still's bytes, spread over --still-every (or the clip, if
+that is longer), are part of vireo's actualBitrate, and so of bdRate and hull; each row has them as stillBytes. Other
+methods neither have the still nor pay for it.
 
 With several --uplink-height, hull compares the best height restored with the best height sent plainly: at each
 bitrate, and as a bdRate over all of them. Quality follows log-rate in straight lines between the encodes of a height.
