@@ -64,17 +64,24 @@ Worse than the browser's ${BROWSER}:
 
 /** @param {Row[]} rows @param {string} name @param {import('./clips.mjs').Clip[]} clips */
 function comparedPoints(rows, name, clips) {
-  return distinct(rows.map(({ codec, uplinkHeight, bitrate }) => `${codec} ${uplinkHeight} ${bitrate}`)).map(
-    (key) => {
-      const [codec = '', height = '', bitrate = ''] = key.split(' ');
-      const of = rows.filter((row) => `${row.codec} ${row.uplinkHeight} ${row.bitrate}` === key);
-      const compared = clips.flatMap(({ file, title }) => {
-        const by = (/** @type {string} */ method) =>
-          of.find((row) => row.clip === file && row.method === method);
-        const [ours, browser, plain] = [by(name), by(BROWSER), by(PLAIN)];
-        return ours && browser && plain ? [{ title, ours, browser, plain }] : [];
-      });
-      return { codec, height: Number(height), bitrate: Number(bitrate), compared };
-    },
+  const order = Object.keys(NAMES);
+  const sorted = [...rows].sort(
+    (a, b) =>
+      order.indexOf(a.codec) - order.indexOf(b.codec) ||
+      a.uplinkHeight - b.uplinkHeight ||
+      a.bitrate - b.bitrate,
   );
+  return distinct(
+    sorted.map(({ codec, uplinkHeight, bitrate }) => `${codec} ${uplinkHeight} ${bitrate}`),
+  ).map((key) => {
+    const [codec = '', height = '', bitrate = ''] = key.split(' ');
+    const of = rows.filter((row) => `${row.codec} ${row.uplinkHeight} ${row.bitrate}` === key);
+    const compared = clips.flatMap(({ file, title }) => {
+      const by = (/** @type {string} */ method) =>
+        of.find((row) => row.clip === file && row.method === method);
+      const [ours, browser, plain] = [by(name), by(BROWSER), by(PLAIN)];
+      return ours && browser && plain ? [{ title, ours, browser, plain }] : [];
+    });
+    return { codec, height: Number(height), bitrate: Number(bitrate), compared };
+  });
 }

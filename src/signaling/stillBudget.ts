@@ -8,7 +8,7 @@
  * 30 kB instead of 20 at 60 kbit/s; scenes that need less gain nothing. Quality: of WebP, in hundredths; at 60 kbit/s, hands before a soft
  * background gain 0.01 dB from 72 instead of 34 and pay half as much again, a man in his kitchen 0.08.
  */
-const SMALL = { bitrateBps: 60_000, maxBytes: 30_000, maxQuality: 40 };
+const SMALL = { bitrateBps: 60_000, maxBytes: 30_000, maxQuality: 34 };
 const LARGE = { bitrateBps: 250_000, maxBytes: 50_000, maxQuality: 72 };
 /** Of WebP, in hundredths, best first. */
 const QUALITIES = [72, 67, 62, 57, 52, 46, 40, 34, 28] as const;

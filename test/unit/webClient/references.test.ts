@@ -63,9 +63,9 @@ describe('the share that stands', () => {
 
 describe('a still', () => {
   it('is as large and as good as the uplink carries, within bounds', () => {
-    expect(stillBudget(20_000)).toEqual({ maxBytes: 30_000, maxQuality: 40 });
-    expect(stillBudget(60_000)).toEqual({ maxBytes: 30_000, maxQuality: 40 });
-    expect(stillBudget(155_000)).toEqual({ maxBytes: 40_000, maxQuality: 56 });
+    expect(stillBudget(20_000)).toEqual({ maxBytes: 30_000, maxQuality: 34 });
+    expect(stillBudget(60_000)).toEqual({ maxBytes: 30_000, maxQuality: 34 });
+    expect(stillBudget(155_000)).toEqual({ maxBytes: 40_000, maxQuality: 53 });
     expect(stillBudget(2_000_000)).toEqual({ maxBytes: 50_000, maxQuality: 72 });
     expect(stillBudget(null)).toEqual({ maxBytes: 50_000, maxQuality: 72 });
   });
