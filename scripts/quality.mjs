@@ -10,6 +10,7 @@
 //   --model NAME      package to judge (default: swift); --model-dir FOLDER where to look for packages first
 //   --baselines A,B   published networks to compare with (default: websr-m,websr-l,esrgan-slim, or with --quick websr-m; none),
 //                     built by models/baselines/build.py when they are not in the cache
+//   --codecs A,B      what calls are sent with besides VP8 (default: h264,vp9,av1; with --quick none)
 //   --out FOLDER      where docs go (default: docs)
 //   --threads N       CPU threads of a model; 0: one for each core
 import { mkdir, rm, writeFile } from 'node:fs/promises';
@@ -21,7 +22,7 @@ import { buildBaselines } from './quality/baselines.mjs';
 import { findClips } from './quality/clips.mjs';
 import { drawCurves } from './quality/curves.mjs';
 import { writeReport } from './quality/report.mjs';
-import { evaluateAll, loadPackages } from './quality/runs.mjs';
+import { evaluateAll, loadPackages, OTHER_CODECS } from './quality/runs.mjs';
 import { makeStrips } from './quality/strips.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -42,6 +43,7 @@ function readFlags() {
         model: { type: 'string', default: 'swift' },
         'model-dir': { type: 'string', multiple: true, default: [] },
         baselines: { type: 'string' },
+        codecs: { type: 'string' },
         out: { type: 'string', default: join(root, 'docs') },
         threads: { type: 'string', default: '0' },
       },
@@ -63,6 +65,8 @@ if (clips.length === 0)
 
 const names = flags.baselines ?? (flags.quick ? 'websr-m' : 'websr-m,websr-l,esrgan-slim');
 const wanted = names === 'none' ? [] : names.split(',');
+const codecNames = flags.codecs ?? (flags.quick ? 'none' : OTHER_CODECS.join(','));
+const codecs = codecNames === 'none' ? [] : codecNames.split(',');
 const baselines = buildBaselines(wanted, say);
 const packages = await loadPackages(flags.model, flags['model-dir'], baselines).catch((error) =>
   fail(error.message),
@@ -71,9 +75,14 @@ say(
   `${clips.length} clips, ${seconds} s each; ${packages.model.name}${packages.tiers.map(({ name }) => `, ${name}`).join('')}; ${baselines.map(({ name }) => name).join(', ') || 'no baselines'}`,
 );
 
-const measured = await evaluateAll({ clips, seconds, packages, threads: Number(flags.threads), say }).catch(
-  (error) => fail(error.message),
-);
+const measured = await evaluateAll({
+  clips,
+  seconds,
+  packages,
+  codecs,
+  threads: Number(flags.threads),
+  say,
+}).catch((error) => fail(error.message));
 
 const out = resolve(flags.out);
 const images = join(out, 'images', 'quality');

@@ -10,7 +10,8 @@ const NAMES = { h264: 'H.264', vp9: 'VP9', av1: 'AV1' };
 /** @param {import('./report.mjs').Report} report @returns {string} */
 export function otherCodecs({ clips, packages, measured }) {
   const { name } = packages.model;
-  const points = comparedPoints(measured.codecs, name, clips);
+  // A height that the model does not restore has nothing to be compared.
+  const points = comparedPoints(measured.codecs, name, clips).filter(({ compared }) => compared.length > 0);
   if (points.length === 0) return '';
   const rows = points.map(({ codec, height, bitrate, compared }) => {
     const gains = compared.map((one) => ({ ...one, gain: one.ours.psnrY - one.browser.psnrY }));

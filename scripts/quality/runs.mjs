@@ -25,7 +25,7 @@ const CALLS = [
   { id: '360-720', heights: [360, 720], rates: [250, 500] },
 ];
 /** What calls are sent with besides VP8; `vireo evaluate` says how. */
-const OTHER_CODECS = ['h264', 'vp9', 'av1'];
+export const OTHER_CODECS = ['h264', 'vp9', 'av1'];
 /** As in a call whose scene stays: seconds that one still serves. */
 export const STILL_EVERY_S = 30;
 export const BLUR = 2;
@@ -71,10 +71,10 @@ export async function loadPackages(name, folders, baselines) {
 }
 
 /**
- * @param {{ clips: import('./clips.mjs').Clip[], seconds: number, packages: Packages, threads: number, say: (text: string) => void }} options
+ * @param {{ clips: import('./clips.mjs').Clip[], seconds: number, packages: Packages, codecs: string[], threads: number, say: (text: string) => void }} options
  * @returns {Promise<Measured>}
  */
-export async function evaluateAll({ clips, seconds, packages, threads, say }) {
+export async function evaluateAll({ clips, seconds, packages, codecs, threads, say }) {
   const { model, tiers, baselines } = packages;
   /** @type {Measured} */
   const measured = { calls: [], codecs: [], stills: null, deblur: null, inpaint: null, pictures: new Map() };
@@ -110,7 +110,7 @@ export async function evaluateAll({ clips, seconds, packages, threads, say }) {
       }
     }
     for (const { id, heights, rates } of CALLS) {
-      for (const codec of OTHER_CODECS) {
+      for (const codec of codecs) {
         const rows = await run(
           `${id}-${codec}`,
           model,
