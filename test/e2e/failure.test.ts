@@ -85,7 +85,8 @@ describe.each(testableEngines())('failures in a call through the %s engine', (en
     console.log(
       `${engine}: new frames of the original ${darkMs.toFixed(0)} ms after the kill, a frame takes ${frameMs.toFixed(0)} ms`,
     );
-    expect(darkMs / frameMs).toBeLessThan(8);
+    // A key frame that was asked for just before and is still on its way has mediasoup wait a second until it asks again.
+    expect(darkMs / frameMs).toBeLessThan(20);
 
     await waitShown(bob, 'Ann', 'restored', 60_000);
     expect(relay.restorerPids()).not.toContain(victim);
