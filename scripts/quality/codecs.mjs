@@ -1,6 +1,6 @@
 // The judged model on what other encoders than VP8 send.
 import { BROWSER, PLAIN } from './comparisons.mjs';
-import { distinct, mean, meanCell, signed, table } from './tables.mjs';
+import { distinct, losses, mean, meanCell, signed, table } from './tables.mjs';
 
 /** @type {Record<string, string>} */
 const NAMES = { h264: 'H.264', vp9: 'VP9', av1: 'AV1' };
@@ -42,13 +42,11 @@ export function otherCodecs({ clips, packages, measured }) {
     });
   const all = points.flatMap((point) => point.compared.map((one) => ({ ...point, ...one })));
   const worse = (/** @type {'psnrY' | 'ssimY'} */ key, /** @type {number} */ digits) => {
-    const lower = all.filter(({ ours, browser }) => ours[key] < browser[key]);
-    const list = lower.map(({ codec, title, height, bitrate, ours, browser }) => {
-      return `${title} ${NAMES[codec] ?? codec} ${height}p ${bitrate / 1_000}k (${signed(ours[key] - browser[key], digits)})`;
-    });
-    return lower.length === 0
-      ? `on none of ${all.length}`
-      : `on ${lower.length} of ${all.length}: ${list.join(', ')}`;
+    const gains = all.map(({ codec, title, height, bitrate, ours, browser }) => ({
+      where: `${title} ${NAMES[codec] ?? codec} ${height}p ${bitrate / 1_000}k`,
+      gain: ours[key] - browser[key],
+    }));
+    return losses(gains, digits);
   };
   return `## Other encoders
 

@@ -1,7 +1,7 @@
 // The report's numbers: methods against each other, by rate, by clip, and the best against the best.
 import { hullOf } from '../../dist/evaluation/report.js';
 import { BLUR, LOST_PERCENT } from './runs.mjs';
-import { distinct, mean, meanCell, signed, table } from './tables.mjs';
+import { distinct, losses, mean, meanCell, signed, table } from './tables.mjs';
 
 export const BROWSER = 'bilinear';
 export const PLAIN = 'bicubic';
@@ -50,11 +50,7 @@ function neverWorse({ clips, packages, measured }) {
         where: `${one.title} ${height}p ${bitrate / 1_000}k`,
       })),
     );
-    const lower = all.filter(({ gain }) => gain < 0);
-    const list = lower.map(({ where, gain }) => `${where} (${signed(gain, key === 'psnrY' ? 2 : 4)})`);
-    return lower.length === 0
-      ? `on none of ${all.length}`
-      : `on ${lower.length} of ${all.length}: ${list.join(', ')}`;
+    return losses(all, key === 'psnrY' ? 2 : 4);
   };
   return `Worse than the browser's ${BROWSER}, of all combinations of clip, size and rate:
 

@@ -22,6 +22,15 @@ export function meanCell(values, digits) {
   return known.length < values.length || known.length === 0 ? '' : mean(known).toFixed(digits);
 }
 
+/** Which of all are losses, in words. @param {{ where: string, gain: number }[]} all @param {number} digits */
+export function losses(all, digits) {
+  const lower = all.filter(({ gain }) => gain < 0);
+  const list = lower.map(({ where, gain }) => `${where} (${signed(gain, digits)})`);
+  return lower.length === 0
+    ? `on none of ${all.length}`
+    : `on ${lower.length} of ${all.length}: ${list.join(', ')}`;
+}
+
 /** @template T @param {readonly T[]} values */
 export function distinct(values) {
   return [...new Set(values)];

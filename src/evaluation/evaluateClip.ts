@@ -216,7 +216,8 @@ class ClipRun {
     if (takers.length === 0) return;
     const { codec, bitrateBps, path } = this.#options;
     const budgetBps = codec === 'none' ? null : bitrateBps;
-    if (!worthAStill(budgetBps, await standingAtStart(path))) return;
+    // On a wide uplink it does not matter what stands.
+    if (!worthAStill(budgetBps, 0) && !worthAStill(budgetBps, await standingAtStart(path))) return;
     const still = await encodeStill(reference, stillBudget(budgetBps));
     this.#stillBytes = still.length;
     for (const method of takers) await method.refer?.(still);

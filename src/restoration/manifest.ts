@@ -61,49 +61,49 @@ export const referencesSchema = z.strictObject({
 
 const CODECS = ['vp8', 'vp9', 'h264', 'av1'] as const;
 
-const variantFields = z.strictObject({
-  /** ONNX file, relative to the package's folder; no directories. */
-  file: onnxFile,
-  sha256,
-  task: z.enum(['sr', 'deblur', 'inpaint']),
-  /** Output height / input height. */
-  scale: z.union([z.literal(1), z.literal(2), z.literal(4)]),
-  /** The coarsest grid of the graph, in chroma pixels of the input: luma height and width must be multiples of `2 * fold`. */
-  fold: z.union([z.literal(1), z.literal(2), z.literal(4), z.literal(8)]),
-  /** Block length: frames per run. Every frame of the stream is in exactly one block. */
-  T: z.number().int().min(1).max(32),
-  /** uint8 [T, 1, h, w], limited-range luma as decoded. */
-  luma: tensorName,
-  /** uint8 [T, 2, h/2, w/2], the U and the V plane of 4:2:0. */
-  chroma: tensorName,
-  /**
-   * uint8 [T, 1, h, w]: 0 where the picture is as decoded, 255 where a pixel is lost. Left out: the graph has no
-   * such input, and nobody can give the variant a mask.
-   */
-  mask: tensorName.optional(),
-  /**
-   * float32 [1]: how much of the restoration is applied, from 0 (the plain enlarging) to 1 (all of it). Left out:
-   * the graph has no such input, and always applies all.
-   */
-  strength: tensorName.optional(),
-  /**
-   * How much of the restoration pictures from a codec take in calls, where it is not all, 0 to 1; 0: they are left as they are.
-   * For codecs whose pictures, as measured, lose by more.
-   */
-  strengths: z.partialRecord(z.enum(CODECS), z.number().min(0).max(1)).optional(),
-  /** uint8 [T, 1, h*scale, w*scale]. */
-  lumaOut: tensorName,
-  /** uint8 [T, 2, h*scale/2, w*scale/2]. */
-  chromaOut: tensorName,
-  state: z.array(stateTensorSchema).max(16),
-  /** Left out: the variant takes no stills. */
-  references: referencesSchema.optional(),
-});
-
-export const variantSchema = variantFields.refine(
-  ({ strength, strengths }) => strengths === undefined || strength !== undefined,
-  { path: ['strengths'], error: 'the variant has no strength input' },
-);
+export const variantSchema = z
+  .strictObject({
+    /** ONNX file, relative to the package's folder; no directories. */
+    file: onnxFile,
+    sha256,
+    task: z.enum(['sr', 'deblur', 'inpaint']),
+    /** Output height / input height. */
+    scale: z.union([z.literal(1), z.literal(2), z.literal(4)]),
+    /** The coarsest grid of the graph, in chroma pixels of the input: luma height and width must be multiples of `2 * fold`. */
+    fold: z.union([z.literal(1), z.literal(2), z.literal(4), z.literal(8)]),
+    /** Block length: frames per run. Every frame of the stream is in exactly one block. */
+    T: z.number().int().min(1).max(32),
+    /** uint8 [T, 1, h, w], limited-range luma as decoded. */
+    luma: tensorName,
+    /** uint8 [T, 2, h/2, w/2], the U and the V plane of 4:2:0. */
+    chroma: tensorName,
+    /**
+     * uint8 [T, 1, h, w]: 0 where the picture is as decoded, 255 where a pixel is lost. Left out: the graph has no
+     * such input, and nobody can give the variant a mask.
+     */
+    mask: tensorName.optional(),
+    /**
+     * float32 [1]: how much of the restoration is applied, from 0 (the plain enlarging) to 1 (all of it). Left out:
+     * the graph has no such input, and always applies all.
+     */
+    strength: tensorName.optional(),
+    /**
+     * How much of the restoration pictures from a codec take in calls, where it is not all, 0 to 1; 0: they are left as they are.
+     * For codecs whose pictures, as measured, lose by more.
+     */
+    strengths: z.partialRecord(z.enum(CODECS), z.number().min(0).max(1)).optional(),
+    /** uint8 [T, 1, h*scale, w*scale]. */
+    lumaOut: tensorName,
+    /** uint8 [T, 2, h*scale/2, w*scale/2]. */
+    chromaOut: tensorName,
+    state: z.array(stateTensorSchema).max(16),
+    /** Left out: the variant takes no stills. */
+    references: referencesSchema.optional(),
+  })
+  .refine(({ strength, strengths }) => strengths === undefined || strength !== undefined, {
+    path: ['strengths'],
+    error: 'the variant has no strength input',
+  });
 
 export const evaluationRowSchema = z.strictObject({
   method: z.string(),

@@ -85,7 +85,7 @@ describe.each(testableEngines())('failures in a call through the %s engine', (en
     console.log(
       `${engine}: new frames of the original ${darkMs.toFixed(0)} ms after the kill, a frame takes ${frameMs.toFixed(0)} ms`,
     );
-    // A key frame that was asked for just before and is still on its way has mediasoup wait a second until it asks again.
+    // Far above the design's 500 ms: through mediasoup 1,173 ms were seen once, and why is not known yet.
     expect(darkMs / frameMs).toBeLessThan(20);
 
     await waitShown(bob, 'Ann', 'restored', 60_000);
