@@ -378,6 +378,25 @@ describe.each(ENGINES)('$name', ({ name, skip }) => {
         await publisher.peer.waitForRtcp('pli');
       });
 
+      // Browsers drop requests within 300 ms of the last one that they served, and the next repetition comes after a second.
+      test('a request soon after one that was answered goes out when a browser heeds it', async () => {
+        const { publisher, stream, consumer } = await startedVideo();
+        await pause(500);
+        publisher.peer.forgetReceived();
+        const requestedAtMs: number[] = [];
+        publisher.peer.on('rtcp', ({ type }) => {
+          if (type === 'pli' || type === 'fir') requestedAtMs.push(performance.now());
+        });
+        await consumer.requestKeyFrame();
+        await publisher.peer.waitForRtcp('pli');
+        stream.sendVp8({ key: true });
+        await pause(100);
+        await consumer.requestKeyFrame();
+        await publisher.peer.until('the second request', () => requestedAtMs.length > 1);
+        const [first = 0, second = 0] = requestedAtMs;
+        expect(second - first).toBeGreaterThan(300);
+      });
+
       test.each([true, false])(
         'fifty PLIs within a second become a handful (answered: %s)',
         async (answered) => {

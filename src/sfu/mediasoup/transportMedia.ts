@@ -1,15 +1,10 @@
 import type { AudioLevelObserver, Router, Transport } from 'mediasoup/types';
 import { VireoError } from '../../errors.js';
+import { KEY_FRAME_IGNORED_MS } from '../keyFrameRequests.js';
 import type { ConsumeOptions, ProduceOptions, SfuConsumer, SfuProducer } from '../types.js';
 import { translated } from './errors.js';
 import { MediasoupConsumer } from './MediasoupConsumer.js';
 import { MediasoupProducer } from './MediasoupProducer.js';
-
-/**
- * Least milliseconds between two key-frame requests to one producer: 50 viewers that join or lose
- * packets at once must not make a sender on a thin uplink send nothing but key frames.
- */
-const KEY_FRAME_REQUEST_DELAY_MS = 300;
 
 /** What transports of one router share. */
 export interface RouterMedia {
@@ -35,7 +30,9 @@ export async function produceOn(
       kind: options.kind,
       rtpParameters: options.rtpParameters,
       paused: options.paused ?? false,
-      keyFrameRequestDelay: KEY_FRAME_REQUEST_DELAY_MS,
+      // At least, also, because 50 viewers that join or lose packets at once must not make a sender on a thin uplink send
+      // nothing but key frames.
+      keyFrameRequestDelay: KEY_FRAME_IGNORED_MS,
     }),
   );
   const producer = new MediasoupProducer(created);

@@ -1,8 +1,10 @@
+import { KEY_FRAME_IGNORED_MS } from '../keyFrameRequests.js';
+
 /** At most one request in this time goes to a producer. */
 export const KEY_FRAME_MIN_INTERVAL_MS = 500;
 /**
- * As often, one goes out sooner when all before were answered: somebody may see nothing until then, and who falls back from
- * the restored picture right after it began must not wait the interval out.
+ * As often, one goes out sooner when all before were answered: as soon as a browser heeds it. Somebody may see nothing until then, and
+ * who falls back from the restored picture right after it began must not wait the interval out.
  */
 const EARLY_INTERVAL_MS = 2_000;
 /** A request that was not answered by then is repeated. */
@@ -11,7 +13,7 @@ const MAX_REPEATS = 5;
 
 /**
  * Passes key-frame requests on, throttled: the first goes out at once, those that come too early are
- * merged into one when the interval ends, but for one of them now and then. Unanswered requests are repeated a few times.
+ * merged into one when the interval ends, or now and then sooner. Unanswered requests are repeated a few times.
  */
 export class KeyFrameRequester {
   readonly #send: () => void;
@@ -21,6 +23,7 @@ export class KeyFrameRequester {
   #waiting = false;
   #repeats = 0;
   #timer: NodeJS.Timeout | undefined;
+  #dueMs = 0;
 
   constructor(send: () => void, minIntervalMs: number = KEY_FRAME_MIN_INTERVAL_MS) {
     this.#send = send;
@@ -35,16 +38,14 @@ export class KeyFrameRequester {
   request(): void {
     this.#repeats = 0;
     const nowMs = performance.now();
-    const remainingMs = this.#lastSentMs + this.#minIntervalMs - nowMs;
-    if (remainingMs <= 0) {
-      this.#fire(nowMs);
-    } else if (!this.#waiting && nowMs - this.#lastEarlyMs >= EARLY_INTERVAL_MS) {
+    let waitMs = this.#lastSentMs + this.#minIntervalMs - nowMs;
+    if (waitMs > 0 && !this.#waiting && nowMs - this.#lastEarlyMs >= EARLY_INTERVAL_MS) {
       this.#lastEarlyMs = nowMs;
-      this.#fire(nowMs);
-    } else {
-      // What is on its way answers requests from before it was sent only, so this one needs its own.
-      this.#schedule(remainingMs);
+      waitMs = Math.min(waitMs, this.#lastSentMs + KEY_FRAME_IGNORED_MS - nowMs);
     }
+    if (waitMs <= 0) this.#fire(nowMs);
+    // What is on its way answers requests from before it was sent only, so this one needs its own.
+    else this.#schedule(this.#timer ? Math.min(waitMs, this.#dueMs - nowMs) : waitMs);
   }
 
   /** A key frame came; requests still on hold are answered by it, too. */
@@ -67,6 +68,7 @@ export class KeyFrameRequester {
 
   #schedule(delayMs: number): void {
     clearTimeout(this.#timer);
+    this.#dueMs = performance.now() + delayMs;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#repeats++;

@@ -1,0 +1,6 @@
+/**
+ * A sender may not heed a second key-frame request within this time, milliseconds. libwebrtc drops those that reach it
+ * within 300 of the last one that it served, and networks do not keep requests apart as they were sent; who asked would
+ * then wait for the next repetition, a second later.
+ */
+export const KEY_FRAME_IGNORED_MS = 380;
