@@ -1,6 +1,6 @@
 /**
  * The interface between the relay and whatever moves packets: two implementations (`werift`,
- * `mediasoup`), one contract-test suite (`test/contract/sfu.test.ts`).
+ * `mediasoup`), one contract-test suite (`test/contract`).
  *
  * RTP, ICE and DTLS parameters are mediasoup's ORTC-like types, because the browser always speaks
  * mediasoup-client's protocol. An engine knows nothing of rooms or participants.
