@@ -41,6 +41,8 @@ if (process.argv.length === 2) {
     ['smoke training lowers its loss', ['models/training/train.py', '--smoke']],
     ['stills are matched as they should be', ['models/training/test_matching.py']],
     ['crops on a GPU are those of the files', ['models/training/test_resident.py']],
+    ['flicker is measured along the motion', ['models/training/test_motion.py']],
+    ['calls degrade pictures as they should', ['models/training/test_degrade.py']],
   ];
   for (const [name, args] of trainings) {
     if (python) count(name, run(python, args));

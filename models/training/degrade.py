@@ -151,8 +151,14 @@ def plan_full(rng, w, h, still):
     return [replace(d, frames=LONGEST_WALK) for d in draws]
 
 
+def plan_steady(rng, w, h, still):
+    """Small pictures, most through encoders whose quality goes up and down from picture to picture: a network must not make that more."""
+    codecs = ("vp9", "vp9", "svtav1", "svtav1", "av1", "vp8", "vp8", "h264")
+    return [draw(rng, scale, codec) for scale in (4, 2) for codec in codecs]
+
+
 # In the order they came to be: a segment that has the first ones is given the others.
-PLANS = {"base": plan_base, "rungs": plan_rungs, "full": plan_full}
+PLANS = {"base": plan_base, "rungs": plan_rungs, "full": plan_full, "steady": plan_steady}
 
 
 def disk(radius):

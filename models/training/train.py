@@ -5,7 +5,7 @@ Usage: train.py --model swift --minutes 60 [--scales 4,2] [--cache DIR] [--run N
 
 The loss is the squared error relative to what the plain enlarging leaves on the whole picture: every clip's decibels
 count alike, and within a clip the errors that make them. A logged 0.9 means 0.46 dB. A part of it is the change of the error
-from frame to frame, which the eye sees as flicker. The learning rate follows the wall clock (cosine over
+from frame to frame, along the motion (motion.py), which the eye sees as flicker. The learning rate follows the wall clock (cosine over
 --minutes), since the machine may be shared. After --float of the time weights and activations are rounded
 as in the exported integers.
 """
@@ -25,6 +25,7 @@ import torch.nn.functional as F
 import dataset
 import matching
 import model as models
+import motion
 
 
 # Squared code values that count as nothing. At full size there are untouched pictures, too: with 1, keeping them as they
@@ -38,7 +39,7 @@ HALVES = "avx512f" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo")
 # Times the learning rate: these see code values of up to 127 where others see activations of about 1, and Adam's steps do not know.
 # At the full rate gates swing from step to step, until one stays shut for good.
 PACE = {"refer": 0.2, "trust": 0.2}
-FLICKER = 0.3  # weight of the error's change from frame to frame
+FLICKER = 1.25  # weight of the error's change from frame to frame, along the motion of the original: what the eye sees as flicker
 SIMILARITY = 1.0  # weight of what SSIM lacks to 1: flat regions count there, that weigh next to nothing in squares
 
 
@@ -58,6 +59,9 @@ def chunk_loss(net, scale, low, high, mask, error, tables, state):
     tables as of Batch.tables."""
     prev, state = state
     ours, plain, flicker, harm, before = [], [], [], [], None
+    b, frames, *size = high.shape
+    pairs = (high[:, part].reshape(-1, 1, *size) for part in (slice(frames - 1), slice(1, None)))
+    flow, holds = (v.unflatten(0, (b, frames - 1)) for v in motion.flow(*pairs))
     for t in range(low.shape[1]):
         luma, lost = low[:, t:t + 1], mask[:, t:t + 1]
         if scale == 1:
@@ -77,12 +81,14 @@ def chunk_loss(net, scale, low, high, mask, error, tables, state):
         ours.append((left * weight).mean())
         harm.append((F.relu(left - patch) * weight).mean())
         plain.append((patch * weight).mean())
+        missing = F.pixel_shuffle(wrong, models.CELL)
         if before is not None:
-            flicker.append((((wrong - before) ** 2).flatten(1).mean(1) * weight).mean())
-        prev, before = luma, wrong
+            changed = (motion.warped(before, flow[:, t - 1]) - missing) * holds[:, t - 1]
+            flicker.append(((changed**2).flatten(1).mean(1) * weight).mean())
+        prev, before = luma, missing
     loss = sum(ours) / len(ours)
     original = high[:, -1:]  # one picture of the chunk stands for all
-    unlike = 1 - similarity(original + F.pixel_shuffle(wrong, models.CELL), original)
+    unlike = 1 - similarity(original + missing, original)
     objective = loss + FLICKER * sum(flicker) / max(1, len(flicker)) + SIMILARITY * unlike
     if HARM[scale]:
         objective = objective + HARM[scale] * sum(harm) / len(harm)

@@ -1,5 +1,5 @@
-import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { connect, createServer, type Server, type Socket as TcpSocket } from 'node:net';
+import { UdpProxy } from './UdpProxy.js';
 
 export interface ThinUplinkOptions {
   /** Where the browser finds the relay: the same ports, on another loopback address. */
@@ -27,37 +27,36 @@ export class ThinUplink {
   readonly sentBytes = { udp: 0, tcp: 0 };
   droppedDatagrams = 0;
   readonly #queue: { bytes: number; send: () => void }[] = [];
-  readonly #udp: UdpSocket;
   readonly #tcp: Server;
   readonly #options: ThinUplinkOptions;
-  readonly #towardsRelay = new Map<string, UdpSocket>();
   readonly #connections = new Set<TcpSocket>();
   readonly #timer: NodeJS.Timeout;
+  #udp: UdpProxy | null = null;
   #queuedBytes = 0;
   #creditBytes = 0;
   #tickedAtMs = performance.now();
 
-  private constructor(options: ThinUplinkOptions, udp: UdpSocket, tcp: Server) {
+  private constructor(options: ThinUplinkOptions, tcp: Server) {
     this.#options = options;
-    this.#udp = udp;
     this.#tcp = tcp;
-    udp.on('message', (datagram, from) => this.#datagram(datagram, from.address, from.port));
     tcp.on('connection', (browser) => this.#connection(browser));
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
   static async create(options: ThinUplinkOptions): Promise<ThinUplink> {
-    const udp = createSocket('udp4');
     const tcp = createServer();
-    await new Promise<void>((resolve, reject) => {
-      udp.once('error', reject);
-      udp.bind(options.rtcPort, options.address, resolve);
-    });
     await new Promise<void>((resolve, reject) => {
       tcp.once('error', reject);
       tcp.listen(options.httpPort, options.address, resolve);
     });
-    return new ThinUplink(options, udp, tcp);
+    const uplink = new ThinUplink(options, tcp);
+    const { address, relayAddress, rtcPort } = options;
+    uplink.#udp = await UdpProxy.create(
+      { address, relayAddress, port: rtcPort },
+      (datagram, send) => uplink.#datagram(datagram.length, send),
+      (_, send) => send(),
+    );
+    return uplink;
   }
 
   get url(): string {
@@ -66,36 +65,21 @@ export class ThinUplink {
 
   close(): void {
     clearInterval(this.#timer);
-    this.#udp.close();
+    this.#udp?.close();
     this.#tcp.close();
-    for (const socket of this.#towardsRelay.values()) socket.close();
     for (const connection of this.#connections) connection.destroy();
     this.#queue.length = 0;
   }
 
-  #datagram(datagram: Buffer, address: string, port: number): void {
-    if (this.#queuedBytes + datagram.length + HEADER_BYTES > QUEUE_BYTES) {
+  #datagram(bytes: number, send: () => void): void {
+    if (this.#queuedBytes + bytes + HEADER_BYTES > QUEUE_BYTES) {
       this.droppedDatagrams += 1;
       return;
     }
-    const { relayAddress, rtcPort } = this.#options;
-    this.#push(datagram.length, () => {
-      this.sentBytes.udp += datagram.length + HEADER_BYTES;
-      this.#towards(address, port).send(datagram, rtcPort, relayAddress);
+    this.#push(bytes, () => {
+      this.sentBytes.udp += bytes + HEADER_BYTES;
+      send();
     });
-  }
-
-  #towards(address: string, port: number): UdpSocket {
-    const key = `${address}:${port}`;
-    let socket = this.#towardsRelay.get(key);
-    if (!socket) {
-      socket = createSocket('udp4');
-      socket.bind(0, this.#options.relayAddress);
-      socket.on('message', (datagram) => this.#udp.send(datagram, port, address));
-      socket.on('error', () => {});
-      this.#towardsRelay.set(key, socket);
-    }
-    return socket;
   }
 
   #connection(browser: TcpSocket): void {

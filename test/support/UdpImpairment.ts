@@ -1,4 +1,4 @@
-import { createSocket, type Socket } from 'node:dgram';
+import { UdpProxy } from './UdpProxy.js';
 
 export interface Impairment {
   /** Share of datagrams dropped, 0 to 1, each way. */
@@ -18,49 +18,24 @@ export function seededRandom(seed: number): () => number {
   };
 }
 
-/**
- * A bad network between browser and relay: listens on another loopback address with the relay's port, so
- * that the relay only has to announce that address in its ICE candidates.
- */
+/** A bad network between browser and relay. */
 export class UdpImpairment {
   impairment: Impairment = { loss: 0, jitterMs: 0 };
   readonly dropped = { up: 0, down: 0 };
   readonly passed = { up: 0, down: 0 };
-  readonly #front: Socket;
-  readonly #clients = new Map<string, Socket>();
   readonly #random = seededRandom(7);
-  readonly #relayAddress: string;
+  #proxy: UdpProxy | null = null;
 
-  private constructor(front: Socket, relayAddress: string, relayPort: number) {
-    this.#front = front;
-    this.#relayAddress = relayAddress;
-    front.on('message', (datagram, from) => {
-      this.#pass('up', () =>
-        this.#clientSocket(from.address, from.port).send(datagram, relayPort, relayAddress),
-      );
-    });
-  }
+  private constructor() {}
 
-  static async create(address: string, relayAddress: string, relayPort: number): Promise<UdpImpairment> {
-    const front = createSocket('udp4');
-    await new Promise<void>((resolve, reject) => {
-      front.once('error', reject);
-      front.bind(relayPort, address, resolve);
-    });
-    return new UdpImpairment(front, relayAddress, relayPort);
-  }
-
-  #clientSocket(address: string, port: number): Socket {
-    const key = `${address}:${port}`;
-    let socket = this.#clients.get(key);
-    if (!socket) {
-      socket = createSocket('udp4');
-      socket.bind(0, this.#relayAddress);
-      socket.on('message', (datagram) => this.#pass('down', () => this.#front.send(datagram, port, address)));
-      socket.on('error', () => {});
-      this.#clients.set(key, socket);
-    }
-    return socket;
+  static async create(address: string, relayAddress: string, port: number): Promise<UdpImpairment> {
+    const network = new UdpImpairment();
+    network.#proxy = await UdpProxy.create(
+      { address, relayAddress, port },
+      (_, send) => network.#pass('up', send),
+      (_, send) => network.#pass('down', send),
+    );
+    return network;
   }
 
   #pass(direction: 'up' | 'down', send: () => void): void {
@@ -82,8 +57,6 @@ export class UdpImpairment {
   }
 
   close(): void {
-    this.#front.close();
-    for (const socket of this.#clients.values()) socket.close();
-    this.#clients.clear();
+    this.#proxy?.close();
   }
 }
