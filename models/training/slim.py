@@ -1,7 +1,8 @@
 """A checkpoint for the repository: the averaged weights alone, large ones in 16 bits (as graph_floats.py writes them).
 
-Usage: slim.py --from CKPT [--with CKPT [--share 0.5]] --out CKPT
---with: what lies between both, --share of the way to the other, where one has learned what the other lacks, and they began as the same.
+Usage: slim.py --from CKPT [--with CKPT [--share 0.5] [--keep NAME,…]] --out CKPT
+--with: what lies between both, --share of the way to the other, where one has learned what the other lacks, and they began as the same. --keep:
+layers (`refer`, …) that stay as they are.
 """
 import argparse
 from pathlib import Path
@@ -16,12 +17,14 @@ def main():
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--with", dest="other", type=Path)
     parser.add_argument("--share", type=float, default=0.5)
+    parser.add_argument("--keep", default="")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     saved = torch.load(args.source, map_location="cpu")
     if args.other:
         other = torch.load(args.other, map_location="cpu")["ema"]
-        saved["ema"] = {name: torch.lerp(value.float(), other[name].float(), args.share) for name, value in saved["ema"].items()}
+        saved["ema"] = {name: value if name.split(".")[0] in args.keep.split(",") else torch.lerp(value.float(), other[name].float(), args.share)
+                        for name, value in saved["ema"].items()}
     # Not the input transforms (white…): what they let through nearly cancels.
     ema = {name: value.half() if value.numel() >= graph_floats.HALVED and not name.startswith("white") else value
            for name, value in saved["ema"].items()}
