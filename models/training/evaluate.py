@@ -2,7 +2,7 @@
 the same network in floating point.
 
 Usage: evaluate.py --data DIR --package models/swift [--sr CKPT] [--same CKPT] [--frames 60] [--every 4] [--clips A,B]
-Writes evaluation.json into the package (or --out). The clips are degraded once and kept in the cache. With checkpoints,
+Writes evaluation.json into the package (or --out); points that were not run (--scales, --codecs) stay as they were. The clips are degraded once and kept in the cache. With checkpoints,
 the network without rounding is run on the first --float-frames of each clip, and the difference noted.
 """
 import argparse
@@ -253,8 +253,22 @@ def main():
         and (o["psnrY"] > r["psnrY"] or o["ssimY"] > r["ssimY"]) for o in rows)]
     print("worse than bilinear in PSNR or SSIM:", [(r["method"], r["clip"], r["codec"], r["uplinkHeight"], r["bitrate"]) for r in worse] or "none")
     out = args.out or args.package / "evaluation.json"
-    out.write_text(json.dumps({"model": manifest["name"], "version": manifest["version"], "frames": args.frames,
-                               "every": args.every, "rounding": rounding, "rows": rows, "summary": summary}, indent=1) + "\n")
+    report = {"model": manifest["name"], "version": manifest["version"], "frames": args.frames, "every": args.every, "rounding": rounding,
+              "rows": rows, "summary": summary}
+    keep_others(report, args.package / "evaluation.json")
+    out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def keep_others(report, before):
+    """Takes into a report what an earlier one has of points that were not run now."""
+    if not before.exists():
+        return
+    run = {(r["uplinkHeight"], r["codec"], r["bitrate"]) for r in report["rows"]}
+    old = json.loads(before.read_text())
+    for part in ("rows", "summary"):
+        report[part] += [r for r in old[part] if (r["uplinkHeight"], r["codec"], r["bitrate"]) not in run]
+    # Of sizes that were run without checkpoints nothing is known.
+    report["rounding"] += [r for r in old["rounding"] if 720 // r["scale"] not in {height for height, *_ in run}]
 
 
 if __name__ == "__main__":
