@@ -5,7 +5,7 @@ Usage: train.py --model swift --minutes 60 [--scales 4,2] [--cache DIR] [--run N
 
 The loss is the squared error relative to what the plain enlarging leaves on the whole picture: every clip's decibels
 count alike, and within a clip the errors that make them. A logged 0.9 means 0.46 dB. A part of it is the change of the error
-from frame to frame, along the motion (motion.py), which the eye sees as flicker. The learning rate follows the wall clock (cosine over
+from frame to frame, which the eye sees as flicker; with --along-motion WEIGHT along the original's motion (motion.py). The learning rate follows the wall clock (cosine over
 --minutes), since the machine may be shared. After --float of the time weights and activations are rounded
 as in the exported integers.
 """
@@ -39,8 +39,7 @@ HALVES = "avx512f" in Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo")
 # Times the learning rate: these see code values of up to 127 where others see activations of about 1, and Adam's steps do not know.
 # At the full rate gates swing from step to step, until one stays shut for good.
 PACE = {"refer": 0.2, "trust": 0.2}
-# Weight of the error's change from frame to frame, along the motion of the original: what the eye sees as flicker. 1.25 costs 0.3 dB at ten pictures a second.
-FLICKER = 0.4
+FLICKER = 0.3  # weight of the error's change from frame to frame, at each pixel
 SIMILARITY = 1.0  # weight of what SSIM lacks to 1: flat regions count there, that weigh next to nothing in squares
 
 
@@ -55,14 +54,15 @@ def similarity(ours, target):
     return ((2 * ma * mb + c1) * (2 * covariance + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))).mean()
 
 
-def chunk_loss(net, scale, low, high, mask, error, tables, state):
+def chunk_loss(net, scale, low, high, mask, error, tables, state, along=0.0):
     """(loss, that of the plain enlarging, objective, state) of chunks low [B,T,p,p], high [B,T,P,P], mask [B,T,p,p] and error [B], in code values;
-    tables as of Batch.tables."""
+    tables as of Batch.tables; `along`: weight of flicker along the motion, 0 for FLICKER at each pixel."""
     prev, state = state
     ours, plain, flicker, harm, before = [], [], [], [], None
-    b, frames, *size = high.shape
-    pairs = (high[:, part].reshape(-1, 1, *size) for part in (slice(frames - 1), slice(1, None)))
-    flow, holds = (v.unflatten(0, (b, frames - 1)) for v in motion.flow(*pairs))
+    if along:
+        b, frames, *size = high.shape
+        pairs = (high[:, part].reshape(-1, 1, *size) for part in (slice(frames - 1), slice(1, None)))
+        flow, holds = (v.unflatten(0, (b, frames - 1)) for v in motion.flow(*pairs))
     for t in range(low.shape[1]):
         luma, lost = low[:, t:t + 1], mask[:, t:t + 1]
         if scale == 1:
@@ -82,15 +82,15 @@ def chunk_loss(net, scale, low, high, mask, error, tables, state):
         ours.append((left * weight).mean())
         harm.append((F.relu(left - patch) * weight).mean())
         plain.append((patch * weight).mean())
-        missing = F.pixel_shuffle(wrong, models.CELL)
+        missing = F.pixel_shuffle(wrong, models.CELL) if along else wrong
         if before is not None:
-            changed = (motion.warped(before, flow[:, t - 1]) - missing) * holds[:, t - 1]
+            changed = (motion.warped(before, flow[:, t - 1]) - missing) * holds[:, t - 1] if along else before - missing
             flicker.append(((changed**2).flatten(1).mean(1) * weight).mean())
         prev, before = luma, missing
     loss = sum(ours) / len(ours)
     original = high[:, -1:]  # one picture of the chunk stands for all
-    unlike = 1 - similarity(original + missing, original)
-    objective = loss + FLICKER * sum(flicker) / max(1, len(flicker)) + SIMILARITY * unlike
+    unlike = 1 - similarity(original + F.pixel_shuffle(wrong, models.CELL), original)
+    objective = loss + (along or FLICKER) * sum(flicker) / max(1, len(flicker)) + SIMILARITY * unlike
     if HARM[scale]:
         objective = objective + HARM[scale] * sum(harm) / len(harm)
     return loss, sum(plain) / len(plain), objective, (prev, state)
@@ -99,9 +99,9 @@ def chunk_loss(net, scale, low, high, mask, error, tables, state):
 class Batch:
     """A fixed set of slots for one scale, and their states."""
 
-    def __init__(self, clips, scale, size, length, patch):
+    def __init__(self, clips, scale, size, length, patch, along=0.0):
         self.slots = [dataset.Slot(clips, scale, length, patch) for _ in range(size)]
-        self.scale, self.state = scale, None
+        self.scale, self.state, self.along = scale, None, along
 
     def next(self, net):
         chunks = [slot.next() for slot in self.slots]
@@ -127,7 +127,7 @@ class Batch:
 
     def loss(self, net):
         chunk, state = self.next(net), self.state
-        loss, plain, objective, self.state = chunk_loss(net, self.scale, *chunk, state)
+        loss, plain, objective, self.state = chunk_loss(net, self.scale, *chunk, state, self.along)
         return loss, float(plain), objective
 
     def gradients(self, net):
@@ -225,8 +225,8 @@ def train(args, clips, check):
         step, before = saved["step"], saved["seconds"]
     print(json.dumps({"model": args.model, "scales": scales, "weights": sum(p.numel() for p in net.parameters()),
                       "minutes": args.minutes, "batch": args.batch, "length": args.length, "patch": args.patch,
-                      "lr": args.lr, "float": args.float, "seed": args.seed, "from": step}), flush=True)
-    batches = [Batch(clips, s, args.batch, args.length, args.patch) for s in scales
+                      "lr": args.lr, "float": args.float, "along motion": args.along_motion, "seed": args.seed, "from": step}), flush=True)
+    batches = [Batch(clips, s, args.batch, args.length, args.patch, args.along_motion) for s in scales
                for _ in range(max(1, args.threads // len(scales)))]
     pool = ThreadPoolExecutor(len(batches))
     start = saved_at = checked_at = time.time()
@@ -290,6 +290,7 @@ def main():
     parser.add_argument("--patch", type=int, default=160, help="HR pixels, a multiple of 16")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--along-motion", type=float, default=0, metavar="WEIGHT", help="of flicker along the motion instead of at each pixel")
     parser.add_argument("--threads", type=int, default=2, help="batches at once, one thread each")
     parser.add_argument("--float", type=float, default=0.6, help="share of the time before rounding begins")
     parser.add_argument("--log", type=int, default=50)

@@ -30,8 +30,6 @@ export async function produceOn(
       kind: options.kind,
       rtpParameters: options.rtpParameters,
       paused: options.paused ?? false,
-      // At least, also, because 50 viewers that join or lose packets at once must not make a sender on a thin uplink send
-      // nothing but key frames.
       keyFrameRequestDelay: KEY_FRAME_IGNORED_MS,
     }),
   );
