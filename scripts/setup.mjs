@@ -113,5 +113,5 @@ if (forTests) {
   if (!chromium) fail('no Chromium found and none could be installed; set VIREO_CHROMIUM to one');
   say(`Chromium: ${chromium}`);
   const python = ensurePyTorch(say);
-  say(python ? `PyTorch: ${python}` : 'no PyTorch: the smoke test of the training is left out');
+  say(python ? `PyTorch: ${python}` : 'no PyTorch: the tests of the training are left out');
 }

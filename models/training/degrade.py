@@ -46,7 +46,7 @@ class Degradation:
     codec: str  # vp8, vp9, h264, av1, svtav1, or none
     kbps: float  # nominal, see AREA; 0 with none
     scaler: str
-    stride: int = 1  # 2: every other frame was dropped before the encoder
+    stride: int = 1  # of so many frames one is sent
     capture: Capture = Capture()
     sent: int = 0  # rung: short side as it is sent of a 720-line original; 0: the network's input itself
     then: int = 0  # rung that the sender changes to; 0: it stays
@@ -152,9 +152,12 @@ def plan_full(rng, w, h, still):
 
 
 def plan_steady(rng, w, h, still):
-    """Small pictures, most through encoders whose quality goes up and down from picture to picture: a network must not make that more."""
-    codecs = ("vp9", "vp9", "svtav1", "svtav1", "av1", "vp8", "vp8", "h264")
-    return [draw(rng, scale, codec) for scale in (4, 2) for codec in codecs]
+    """The smallest pictures, most through encoders whose quality goes up and down from picture to picture: a network must not make that more. And as
+    thin uplinks have them, ten a second: what is near from one picture to the next is far from one to the fourth."""
+    codecs = ("vp9", "svtav1", rng.choice(("svtav1", "av1")), "vp8", "vp8", "h264")
+    slow = ("vp8", "vp8", "vp9", rng.choice(("svtav1", "h264")))
+    return [*(draw(rng, 4, codec) for codec in codecs), draw(rng, 4, capture=True), draw(rng, 4, "none"),
+            *(replace(draw(rng, 4, codec), stride=3) for codec in slow)]
 
 
 # In the order they came to be: a segment that has the first ones is given the others.

@@ -1,7 +1,7 @@
 """Evaluation of an exported package on the test clips: PSNR-Y and SSIM-Y against bilinear and bicubic, and against
 the same network in floating point.
 
-Usage: evaluate.py --data DIR --package models/swift [--sr CKPT] [--same CKPT] [--frames 60] [--every 4] [--clips A,B]
+Usage: evaluate.py --data DIR --package models/swift [--sr CKPT] [--x4 CKPT] [--same CKPT] [--frames 60] [--every 4] [--clips A,B]
 Writes evaluation.json into the package (or --out); points that were not run (--scales, --codecs) stay as they were. The clips are degraded once and kept in the cache. With checkpoints,
 the network without rounding is run on the first --float-frames of each clip, and the difference noted.
 """
@@ -182,8 +182,7 @@ def main():
     parser.add_argument("--every", type=int, default=4, help="judge every n-th frame")
     parser.add_argument("--scales", default="4,2,1")
     parser.add_argument("--codecs", default="vp8,none")
-    parser.add_argument("--sr", type=Path)
-    parser.add_argument("--same", type=Path)
+    export.add_weights(parser, required=False)
     parser.add_argument("--float-frames", type=int, default=12)
     parser.add_argument("--stills", action="store_true", help="also with a still of the first picture, where the model takes one")
     parser.add_argument("--clips", default=",".join(CLIPS))
@@ -195,7 +194,7 @@ def main():
     torch.set_num_threads(1)
     manifest = json.loads((args.package / "manifest.json").read_text())
     name, rows, runs, lag = manifest["name"], [], {}, {}
-    nets = {scale: export.load(name, path) for scale, path in ((4, args.sr), (2, args.sr), (1, args.same)) if path}
+    nets = export.networks(name, args)
     for point in POINTS:
         scale, codec, kbps, blur, lost = point
         task = "sr" if scale > 1 else "inpaint" if lost else "deblur"

@@ -1,8 +1,8 @@
 """Writes checkpoints as a model package: ONNX files and manifest.json.
 
-Usage: export.py --model swift --sr CKPT [--same CKPT] --out models/swift --version 0.3.0 [--lighter swift-lite]
+Usage: export.py --model swift --sr CKPT [--x4 CKPT] [--same CKPT] --out models/swift --version 0.3.0 [--lighter swift-lite]
                  [--evaluation evaluation.json] [--training-data TEXT]
---sr gives x4.onnx and x2.onnx; --same, trained at full size, gives x1.onnx (deblurring, denoising, artefact removal) and
+--sr gives x4.onnx and x2.onnx; --x4, where the smallest pictures have weights of their own, the first of them; --same, trained at full size, gives x1.onnx (deblurring, denoising, artefact removal) and
 x1-inpaint.onnx (the same, and lost pixels are filled from around them first). A model that takes stills has two more files for each of the
 first two: x4-tables.onnx makes of a still what x4-stills.onnx looks details up in. Replaces files atomically, the manifest last.
 """
@@ -48,6 +48,19 @@ def load(name, checkpoint):
     net.load_state_dict(saved["ema"])
     net.quantised = rounds(name)
     return net.eval()
+
+
+def add_weights(parser, required=True):
+    """The flags that say where a package's weights are."""
+    parser.add_argument("--sr", type=Path, required=required)
+    parser.add_argument("--x4", type=Path)
+    parser.add_argument("--same", type=Path)
+
+
+def networks(name, args):
+    """Networks by scale, of the flags of add_weights."""
+    paths = {4: args.x4 or args.sr, 2: args.sr, 1: args.same}
+    return {scale: load(name, path) for scale, path in paths.items() if path}
 
 
 # Of full-size pictures: what VP9 leaves of a soft background is taken for a camera's blur (0.015 dB lost on the clip bee), and all the more
@@ -103,8 +116,7 @@ def replace(path, data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=sorted(models.CONFIGS), required=True)
-    parser.add_argument("--sr", type=Path, required=True)
-    parser.add_argument("--same", type=Path)
+    add_weights(parser)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--lighter")
@@ -112,10 +124,7 @@ def main():
     parser.add_argument("--training-data", default=TRAINING_DATA)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    nets = {4: load(args.model, args.sr)}
-    nets[2] = nets[4]
-    if args.same:
-        nets[1] = load(args.model, args.same)
+    nets = networks(args.model, args)
     files, variants = {}, []
     for name, (_, scale, _) in FILES.items():
         if scale in nets:

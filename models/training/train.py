@@ -133,7 +133,11 @@ class Batch:
     def gradients(self, net):
         """Loss, bicubic's, and gradients, returned and not accumulated: each batch runs on a thread of its own."""
         loss, plain, objective = self.loss(net)
-        return (loss.item(), plain), torch.autograd.grad(objective, list(net.parameters()), allow_unused=True)
+        return (loss.item(), plain), torch.autograd.grad(objective, learning(net), allow_unused=True)
+
+
+def learning(net):
+    return [p for p in net.parameters() if p.requires_grad]
 
 
 @torch.no_grad()
@@ -210,8 +214,10 @@ def train(args, clips, check):
         for scale in scales:
             net.whiten(input_cells(clips, scale), scale)
     net.to(memory_format=torch.channels_last)
+    for name, p in net.named_parameters():
+        p.requires_grad_(name.split(".")[0] not in args.keep.split(","))
     ema = copy.deepcopy(net)
-    groups = [{"params": [p for n, p in net.named_parameters() if PACE.get(n.split(".")[0], 1) == pace], "times": pace}
+    groups = [{"params": [p for n, p in net.named_parameters() if p.requires_grad and PACE.get(n.split(".")[0], 1) == pace], "times": pace}
               for pace in sorted({1, *PACE.values()})]
     optimizer = torch.optim.Adam(groups, lr=args.lr, betas=(0.9, 0.99))
     run = args.cache / "runs" / args.run
@@ -225,7 +231,7 @@ def train(args, clips, check):
         step, before = saved["step"], saved["seconds"]
     print(json.dumps({"model": args.model, "scales": scales, "weights": sum(p.numel() for p in net.parameters()),
                       "minutes": args.minutes, "batch": args.batch, "length": args.length, "patch": args.patch,
-                      "lr": args.lr, "float": args.float, "along motion": args.along_motion, "seed": args.seed, "from": step}), flush=True)
+                      "lr": args.lr, "float": args.float, "along motion": args.along_motion, "keep": args.keep, "seed": args.seed, "from": step}), flush=True)
     batches = [Batch(clips, s, args.batch, args.length, args.patch, args.along_motion) for s in scales
                for _ in range(max(1, args.threads // len(scales)))]
     pool = ThreadPoolExecutor(len(batches))
@@ -247,7 +253,7 @@ def train(args, clips, check):
         # One thread a batch instead of threads inside each operation: on a shared machine those
         # would spend their time waiting for each other.
         results = list(pool.map(lambda batch: batch.gradients(net), batches))
-        for i, p in enumerate(net.parameters()):
+        for i, p in enumerate(learning(net)):
             found = [g[i] for _, g in results if g[i] is not None]
             p.grad = sum(found) / len(results)
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -291,6 +297,7 @@ def main():
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--along-motion", type=float, default=0, metavar="WEIGHT", help="of flicker along the motion instead of at each pixel")
+    parser.add_argument("--keep", default="", help="layers (`refer`, …) that stay as they are")
     parser.add_argument("--threads", type=int, default=2, help="batches at once, one thread each")
     parser.add_argument("--float", type=float, default=0.6, help="share of the time before rounding begins")
     parser.add_argument("--log", type=int, default=50)

@@ -1,7 +1,7 @@
 """Checks an exported package against PyTorch's rounded network: onnxruntime-node must give the same picture, but for
 ties that the two round differently.
 
-Usage: verify.py --package models/swift --sr CKPT [--same CKPT] [--repository DIR]
+Usage: verify.py --package models/swift --sr CKPT [--x4 CKPT] [--same CKPT] [--repository DIR]
 """
 import argparse
 import json
@@ -61,18 +61,17 @@ def reference(net, luma, chroma, mask, scale, stills=()):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--package", type=Path, required=True)
-    parser.add_argument("--sr", type=Path, required=True)
-    parser.add_argument("--same", type=Path)
+    export.add_weights(parser)
     parser.add_argument("--repository", type=Path, default=Path("."), help="where node_modules is")
     args = parser.parse_args()
     manifest = json.loads((args.package / "manifest.json").read_text())
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as tmp:
-        jobs = []
+        jobs, nets = [], export.networks(manifest["name"], args)
         for scale, sizes in SIZES.items():
-            if scale == 1 and args.same is None:
+            if scale not in nets:
                 continue
-            net = export.load(manifest["name"], args.same if scale == 1 else args.sr)
+            net = nets[scale]
             kinds = [(0, 0), (0.2, 0)] if scale == 1 else [(0, count) for count in ((0, 1, 2) if net.stills else (0,))]
             for h, w, share, stills in [(*size, *kind) for kind in kinds for size in sizes]:
                 luma, chroma = clip(h, w, rng), rng.integers(16, 241, (2, h // 2, w // 2)).astype(np.uint8)

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { otherCodecs } from './codecs.mjs';
+import { fewPictures, otherCodecs } from './codecs.mjs';
 import { BROWSER, bestAgainstBest, byMethod, clipByClip, inShort, PLAIN, sameSize } from './comparisons.mjs';
 import { MEASURED_BEFORE, PUBLISHED } from './published.mjs';
 import { sharpStills } from './stills.mjs';
@@ -47,6 +47,7 @@ sends them: VP8 in real time at a constant bitrate, scaled down from 720 lines. 
     byMethod(report),
     clipByClip(report),
     otherCodecs(report),
+    fewPictures(report),
     sameSize(report),
     await precision(),
     published(),

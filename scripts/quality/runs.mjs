@@ -26,6 +26,12 @@ const CALLS = [
 ];
 /** What calls are sent with besides VP8; `vireo evaluate` says how. */
 export const OTHER_CODECS = ['h264', 'vp9', 'av1'];
+/** Pictures a second that are left of a call when its uplink is thin. */
+export const FEW = 10;
+const FEW_CALLS = [
+  { id: '180', heights: [180], rates: [60, 120, 240] },
+  { id: '360', heights: [360], rates: [120, 250] },
+];
 /** As in a call whose scene stays: seconds that one still serves. */
 export const STILL_EVERY_S = 30;
 export const BLUR = 2;
@@ -45,6 +51,7 @@ const SMALL_ONLY = 100_000;
  * @typedef {object} Measured
  * @property {Row[]} calls rows of all clips, the judged model under its own name
  * @property {Row[]} codecs the judged model and what browsers and plain methods make of the other codecs
+ * @property {Row[]} few the judged model and what browsers and plain methods make of calls with few pictures a second
  * @property {Row[] | null} stills the judged model with a sharp still, under its name with that; null: it takes none
  * @property {Row[] | null} deblur null: the package has no such variant
  * @property {Row[] | null} inpaint
@@ -77,8 +84,16 @@ export async function loadPackages(name, folders, baselines) {
 export async function evaluateAll({ clips, seconds, packages, codecs, threads, say }) {
   const { model, tiers, baselines } = packages;
   /** @type {Measured} */
-  const measured = { calls: [], codecs: [], stills: null, deblur: null, inpaint: null, pictures: new Map() };
-  const common = ['--seconds', `${seconds}`, '--threads', `${threads}`, '--provider', 'cpu'];
+  const measured = {
+    calls: [],
+    codecs: [],
+    few: [],
+    stills: null,
+    deblur: null,
+    inpaint: null,
+    pictures: new Map(),
+  };
+  const common = ['--threads', `${threads}`, '--provider', 'cpu'];
   for (const clip of clips) {
     const run = async (
       /** @type {string} */ id,
@@ -88,7 +103,8 @@ export async function evaluateAll({ clips, seconds, packages, codecs, threads, s
       /** @type {string[]} */ args,
       pictures = judged === model,
     ) => {
-      const job = { clip, id, judged, against, args: [...args, ...common], plain, pictures, say };
+      const length = args.includes('--seconds') ? [] : ['--seconds', `${seconds}`];
+      const job = { clip, id, judged, against, args: [...args, ...length, ...common], plain, pictures, say };
       const { rows, shown } = await cachedRun(job);
       if (shown !== null) measured.pictures.set(`${clip.file} ${id}`, shown);
       return rows.map((row) => (row.method === 'vireo' ? { ...row, method: judged.name } : row));
@@ -121,6 +137,11 @@ export async function evaluateAll({ clips, seconds, packages, codecs, threads, s
         );
         measured.codecs.push(...rows);
       }
+    }
+    for (const { id, heights, rates } of FEW_CALLS) {
+      // Fewer pictures take less time: flicker is a mean over more of them so.
+      const args = [...callFlags(heights, rates), '--fps', `${FEW}`, '--seconds', `${2 * seconds}`];
+      measured.few.push(...(await run(`${id}-few`, model, [], ['bilinear', 'bicubic'], args, false)));
     }
     for (const { id, heights, rates } of CALLS) {
       const sharpened = heights.filter((height) => takesStills(model, 720 / height));

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Command, Option } from 'commander';
 import { VireoError } from '../errors.js';
-import { type ClipSizes, evaluateClip, sentFps } from '../evaluation/evaluateClip.js';
+import { type ClipSizes, DEFAULT_FPS, evaluateClip, sentFps } from '../evaluation/evaluateClip.js';
 import { kernelMethod, type Method, modelMethod } from '../evaluation/methods.js';
 import { EvaluatedModels, scaleOf } from '../evaluation/models.js';
 import {
@@ -56,6 +56,7 @@ export function evaluateCommand(): Command {
       bitrates,
       [60_000, 120_000, 240_000],
     )
+    .option('--fps <n>', 'pictures a second that are sent, at most about', bounded(1, 60), DEFAULT_FPS)
     .option('--blur <sigma>', 'Gaussian blur of the reference before it is sent, pixels', bounded(0, 20), 0)
     .option('--loss <percent>', 'RTP packets lost', bounded(0, 50), 0)
     .option(
@@ -179,6 +180,7 @@ async function evaluateAt(
       sizes,
       codec,
       bitrateBps: bitrate,
+      wantedFps: flags.fps,
       blurSigma: flags.blur,
       lossPercent: flags.loss,
       inpaintPercent: flags.inpaint,
@@ -195,6 +197,7 @@ async function evaluateAt(
       clip: name,
       codec,
       uplinkHeight,
+      fps: round(clip.fps, 2),
       bitrate,
       // What the still takes of the uplink is not there for pictures.
       actualBitrate: actualBitrateBps + (referred ? stillBitrateBps : 0),
@@ -265,7 +268,7 @@ async function clipOf(path: string, grid: number, flags: EvaluateFlags): Promise
   return {
     path,
     ...(width >= height ? { width: long, height: short } : { width: short, height: long }),
-    fps: sentFps(frameRate.num / frameRate.den),
+    fps: sentFps(frameRate.num / frameRate.den, flags.fps),
     frames: frames === null ? null : Math.round(Math.min(frames, limit)),
   };
 }

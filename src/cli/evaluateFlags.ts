@@ -14,6 +14,8 @@ export interface EvaluateFlags {
   codec: UplinkCodec;
   uplinkHeight: number[];
   bitrate: number[];
+  /** Pictures a second that are sent. */
+  fps: number;
   blur: number;
   loss: number;
   inpaint: number;
@@ -37,7 +39,8 @@ Each reference is scaled so that its short side is 720, then to the uplink heigh
 time at a constant bitrate (libvpx cpu-used -6 for VP8 and 7 for VP9, x264 ultrafast zerolatency, SVT-AV1 preset 12; one thread),
 decoded and restored, as in calls by less where the model's manifest says so of a codec (strengths). Clips of fewer than
 720 lines are compared at their own size, with the same ratio to the uplink, if their short side divides evenly.
-References above 30 fps are thinned out.
+References of more pictures a second than --fps are thinned out, to the nearest whole step: of 24 with --fps 10 every second
+one is sent. The encoder knows; at the same bitrate each picture gets more bits.
 
 psnrY and ssimY are means over the frames (FFmpeg's psnr and ssim). bitrate is what was asked for, actualBitrate
 what the encoder sent; bdRate compares at actualBitrate, from two bitrates on, and is left out where the

@@ -15,7 +15,7 @@ export function printTable(report: EvaluationReport): void {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-function cells(row: Omit<EvaluationRow, 'clip' | 'actualBitrate' | 'msPerFrame'>, bitrate: number) {
+function cells(row: Omit<EvaluationRow, 'clip' | 'fps' | 'actualBitrate' | 'msPerFrame'>, bitrate: number) {
   const { uplinkHeight, method, psnrY, ssimY, warpError, tOF } = row;
   const kbps = row.codec === 'none' ? 'none' : round(bitrate / 1_000, 1);
   return [uplinkHeight, kbps, method, psnrY.toFixed(2), ssimY.toFixed(4), warpError ?? '', tOF ?? ''];

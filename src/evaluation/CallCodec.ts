@@ -13,12 +13,10 @@ import {
 } from 'node-av/constants';
 import { VireoError } from '../errors.js';
 import { check, decodeInto, encodeInto } from '../restoration/ffmpeg.js';
+import type { CallCodecName } from '../restoration/manifest.js';
 
 // SVT-AV1 prints its settings to stderr unless told to report errors only.
 process.env.SVT_LOG ??= '1';
-
-export const CALL_CODECS = ['vp8', 'vp9', 'h264', 'av1'] as const;
-export type CallCodecName = (typeof CALL_CODECS)[number];
 
 /** Payload of one RTP packet, bytes. */
 const PACKET_BYTES = 1_200;

@@ -19,16 +19,17 @@ import { encodeStill } from './still.js';
 import { openUplink, type UplinkCodec } from './uplink.js';
 import { WarpMeter } from './WarpMeter.js';
 
-/** Calls send no more frames a second; faster references are thinned out. */
-const MAX_FPS = 31;
+/** As calls send at most. */
+export const DEFAULT_FPS = 30;
 
-function strideOf(fps: number): number {
-  return Math.max(1, Math.round(fps / (MAX_FPS - 1)));
+/** Of so many frames of a reference one is sent, for about `wantedFps`. */
+function strideOf(fps: number, wantedFps: number): number {
+  return Math.max(1, Math.round(fps / wantedFps));
 }
 
 /** Frames a second that are sent of a reference. */
-export function sentFps(fps: number): number {
-  return fps / strideOf(fps);
+export function sentFps(fps: number, wantedFps: number): number {
+  return fps / strideOf(fps, wantedFps);
 }
 
 export interface ClipSizes {
@@ -43,6 +44,8 @@ export interface ClipOptions {
   sizes: ClipSizes;
   codec: UplinkCodec;
   bitrateBps: number;
+  /** Faster references are thinned out, to the nearest whole step. */
+  wantedFps: number;
   blurSigma: number;
   lossPercent: number;
   /** Share of the luma that is lost at random before restoration, percent. */
@@ -135,7 +138,7 @@ class ClipRun {
   static async open(options: ClipOptions): Promise<ClipRun> {
     const reader = await VideoFileReader.open(options.path);
     const { num, den } = reader.info.frameRate;
-    const stride = strideOf(num / den);
+    const stride = strideOf(num / den, options.wantedFps);
     const fps = { num, den: den * stride };
     const { codec, bitrateBps, lossPercent, sizes } = options;
     const uplink = await openUplink({ codec, ...sizes.uplink, fps, bitrateBps, lossPercent });

@@ -11,6 +11,8 @@ export interface EvaluationRow {
   clip: string;
   codec: string;
   uplinkHeight: number;
+  /** Pictures a second that were sent. */
+  fps: number;
   /** Asked for, bits per second; 0 without a codec. */
   bitrate: number;
   /** What the encoder really sent, bits per second; 0 without a codec. */

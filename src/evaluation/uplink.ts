@@ -1,7 +1,8 @@
 /** The way from the sender's picture to the one the receiver shows: through a call's codec, or as it is. */
 import type { Frame } from 'node-av';
 import { VireoError } from '../errors.js';
-import { CALL_CODECS, CallCodec, type CallCodecName, type CallCodecOptions } from './CallCodec.js';
+import { CALL_CODECS, type CallCodecName } from '../restoration/manifest.js';
+import { CallCodec, type CallCodecOptions } from './CallCodec.js';
 
 export const UPLINK_CODECS = [...CALL_CODECS, 'none'] as const;
 export type UplinkCodec = (typeof UPLINK_CODECS)[number];

@@ -59,7 +59,9 @@ export const referencesSchema = z.strictObject({
   hostNodes: z.array(tensorName).max(4096).optional(),
 });
 
-const CODECS = ['vp8', 'vp9', 'h264', 'av1'] as const;
+/** What calls are sent with. */
+export const CALL_CODECS = ['vp8', 'vp9', 'h264', 'av1'] as const;
+export type CallCodecName = (typeof CALL_CODECS)[number];
 
 export const variantSchema = z
   .strictObject({
@@ -91,7 +93,7 @@ export const variantSchema = z
      * How much of the restoration pictures from a codec take in calls, where it is not all, 0 to 1; 0: they are left as they are.
      * For codecs whose pictures, as measured, lose by more.
      */
-    strengths: z.partialRecord(z.enum(CODECS), z.number().min(0).max(1)).optional(),
+    strengths: z.partialRecord(z.enum(CALL_CODECS), z.number().min(0).max(1)).optional(),
     /** uint8 [T, 1, h*scale, w*scale]. */
     lumaOut: tensorName,
     /** uint8 [T, 2, h*scale/2, w*scale/2]. */

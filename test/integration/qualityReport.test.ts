@@ -38,6 +38,7 @@ describe('the quality report', () => {
       'The best against the best',
       'Method by method',
       'Other encoders',
+      '10 pictures a second',
       'What others reach',
     ]) {
       expect(report).toContain(`\n## ${heading}\n`);

@@ -7,6 +7,7 @@ import { evaluate } from '../../src/cli/evaluate.js';
 import type { EvaluateFlags } from '../../src/cli/evaluateFlags.js';
 import { restore } from '../../src/cli/restore.js';
 import { CallCodec } from '../../src/evaluation/CallCodec.js';
+import type { EvaluationRow } from '../../src/evaluation/report.js';
 import { scaleFilter } from '../../src/restoration/filters.js';
 import { VideoFileReader } from '../../src/restoration/VideoFileReader.js';
 import { createVideoFileWriter } from '../../src/restoration/VideoFileWriter.js';
@@ -24,6 +25,7 @@ const flags: EvaluateFlags = {
   codec: 'vp8',
   uplinkHeight: [180],
   bitrate: [120_000],
+  fps: 30,
   blur: 0,
   loss: 0,
   inpaint: 0,
@@ -117,6 +119,17 @@ describe('vireo evaluate', () => {
     expect(report.summary).toHaveLength(8);
     expect(Object.keys(report.bdRate)).toEqual(['vireo vs bilinear', 'vireo vs bicubic', 'vireo vs lanczos']);
     expect(report.bdRate['vireo vs bilinear']).toBeLessThan(0);
+  });
+
+  it('sends fewer pictures a second where it is told to, and better ones', async () => {
+    const clip = await naturalClip({ seconds: 0.8 });
+    const of = async (fps: number) => {
+      const { rows } = await evaluate([clip], { ...flags, fps, seconds: 0.8, against: ['bicubic'] });
+      return rows[1] as EvaluationRow;
+    };
+    const [many, few] = [await of(30), await of(10)];
+    expect([many.fps, few.fps]).toEqual([30, 10]);
+    expect(few.psnrY).toBeGreaterThan(many.psnrY);
   });
 
   it('gives the same figures every time', async () => {

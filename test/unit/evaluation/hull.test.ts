@@ -74,6 +74,7 @@ const row = (
   clip: 'a.mp4',
   codec: 'vp8',
   uplinkHeight,
+  fps: 30,
   bitrate,
   actualBitrate: bitrate,
   method,
