@@ -1,7 +1,7 @@
 """Evaluation of an exported package on the test clips: PSNR-Y and SSIM-Y against bilinear and bicubic, and against
 the same network in floating point.
 
-Usage: evaluate.py --data DIR --package models/swift [--sr CKPT] [--x4 CKPT] [--same CKPT] [--frames 60] [--every 4] [--clips A,B]
+Usage: evaluate.py --data DIR --package models/swift [--sr CKPT] [--same CKPT] [--frames 60] [--every 4] [--clips A,B]
 Writes evaluation.json into the package (or --out); points that were not run (--scales, --codecs) stay as they were. The clips are degraded once and kept in the cache. With checkpoints,
 the network without rounding is run on the first --float-frames of each clip, and the difference noted.
 """

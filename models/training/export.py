@@ -1,8 +1,8 @@
 """Writes checkpoints as a model package: ONNX files and manifest.json.
 
-Usage: export.py --model swift --sr CKPT [--x4 CKPT] [--same CKPT] --out models/swift --version 0.3.0 [--lighter swift-lite]
+Usage: export.py --model swift --sr CKPT [--same CKPT] --out models/swift --version 0.3.0 [--lighter swift-lite]
                  [--evaluation evaluation.json] [--training-data TEXT]
---sr gives x4.onnx and x2.onnx; --x4, where the smallest pictures have weights of their own, the first of them; --same, trained at full size, gives x1.onnx (deblurring, denoising, artefact removal) and
+--sr gives x4.onnx and x2.onnx; --same, trained at full size, gives x1.onnx (deblurring, denoising, artefact removal) and
 x1-inpaint.onnx (the same, and lost pixels are filled from around them first). A model that takes stills has two more files for each of the
 first two: x4-tables.onnx makes of a still what x4-stills.onnx looks details up in. Replaces files atomically, the manifest last.
 """
@@ -53,19 +53,23 @@ def load(name, checkpoint):
 def add_weights(parser, required=True):
     """The flags that say where a package's weights are."""
     parser.add_argument("--sr", type=Path, required=required)
-    parser.add_argument("--x4", type=Path)
     parser.add_argument("--same", type=Path)
 
 
 def networks(name, args):
     """Networks by scale, of the flags of add_weights."""
-    paths = {4: args.x4 or args.sr, 2: args.sr, 1: args.same}
-    return {scale: load(name, path) for scale, path in paths.items() if path}
+    return {scale: load(name, path) for scale, path in ((4, args.sr), (2, args.sr), (1, args.same)) if path}
 
 
-# Of full-size pictures: what VP9 leaves of a soft background is taken for a camera's blur (0.015 dB lost on the clip bee), and all the more
-# what SVT-AV1 does; libaom's pictures gain 0.01 dB.
-CAREFUL = {"vp9": 0.25, "av1": 0}
+# How much of what is added calls take, by model, scale and codec. Of full-size pictures: what VP9 leaves of a soft background is taken for a camera's
+# blur (0.015 dB lost on the clip bee), and all the more what SVT-AV1 does; libaom's pictures gain 0.01 dB. Of small ones: what encoders change from picture to
+# picture is made sharper, too, which costs more flicker than detail is gained (README.md, "A little less is steadier").
+FULL_SIZE = {"vp9": 0.25, "av1": 0}
+CAREFUL = {
+    "swift": {4: {"vp8": 0.95, "vp9": 0.75, "av1": 0.7}, 2: {"vp9": 0.95, "av1": 0.9}, 1: FULL_SIZE},
+    "clear": {1: FULL_SIZE},
+    "swift-lite": {},
+}
 
 
 def serialised(made):
@@ -75,8 +79,8 @@ def serialised(made):
     return data, hashlib.sha256(data).hexdigest()
 
 
-def variant(net, name):
-    """(bytes by file, manifest entry) of one variant."""
+def variant(net, name, careful):
+    """(bytes by file, manifest entry) of one variant; careful: CAREFUL of the model."""
     task, scale, fill = FILES[name]
     make, layout = (graph.integers, "nhwc") if net.quantised else (graph_floats.floats, "nchw")
     data, checksum = serialised(make(net, scale, fill))
@@ -96,7 +100,7 @@ def variant(net, name):
              for key, (dtype, shape) in graph.state_shapes(net, scale, layout).items()]
     return files, {"file": name, "sha256": checksum, "task": task, "scale": scale,
                   "fold": (models.WIDE if net.attention is not None else 1) * 8 // scale // 2, "T": 1,
-                  "luma": "luma", "chroma": "chroma", "strength": "strength", **({"strengths": CAREFUL} if scale == 1 else {}),
+                  "luma": "luma", "chroma": "chroma", "strength": "strength", **({"strengths": careful[scale]} if scale in careful else {}),
                   **({"mask": "mask"} if graph.masked(scale, fill) else {}),
                   "lumaOut": "luma_out", "chromaOut": "chroma_out", "state": state, **references}
 
@@ -128,7 +132,7 @@ def main():
     files, variants = {}, []
     for name, (_, scale, _) in FILES.items():
         if scale in nets:
-            made, entry = variant(nets[scale], name)
+            made, entry = variant(nets[scale], name, CAREFUL[args.model])
             files |= made
             variants.append(entry)
     what = "full model" if args.lighter else "light model, the load ladder's second step"

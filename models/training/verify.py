@@ -1,7 +1,7 @@
 """Checks an exported package against PyTorch's rounded network: onnxruntime-node must give the same picture, but for
 ties that the two round differently.
 
-Usage: verify.py --package models/swift --sr CKPT [--x4 CKPT] [--same CKPT] [--repository DIR]
+Usage: verify.py --package models/swift --sr CKPT [--same CKPT] [--repository DIR]
 """
 import argparse
 import json

@@ -208,13 +208,14 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
         .digest('hex'),
     ),
   );
-  // Variants for other sizes than are sent have no part in it.
+  // Variants for other sizes than are sent have no part in it, nor what other codecs' pictures take.
+  const codec = /** @type {'vp8'} */ (args.includes('--codec') ? args[args.indexOf('--codec') + 1] : 'vp8');
   const heights = (args[args.indexOf('--uplink-height') + 1] ?? '').split(',');
   const checksums = [judged, ...against].map(({ manifest }) =>
     manifest.variants
       .filter(({ scale }) => heights.includes(`${720 / /** @type {number} */ (scale)}`))
       .map(({ sha256, strengths, references }) => {
-        const how = strengths === undefined ? sha256 : [sha256, strengths];
+        const how = strengths?.[codec] === undefined ? sha256 : [sha256, strengths[codec]];
         return args.includes('--references') ? [how, references, ...stills] : how;
       }),
   );

@@ -79,6 +79,8 @@ export function modelMethod(name: string, stream: RestorationStream, references 
   const refer = async (still: Uint8Array): Promise<void> => {
     const { outputWidth: width, outputHeight: height } = stream;
     await stream.setReferences([await decodeStill(still, { width, height })]);
+    // As in calls.
+    stream.strength = 1;
   };
 
   return {

@@ -90,8 +90,8 @@ export const variantSchema = z
      */
     strength: tensorName.optional(),
     /**
-     * How much of the restoration pictures from a codec take in calls, where it is not all, 0 to 1; 0: they are left as they are.
-     * For codecs whose pictures, as measured, lose by more.
+     * How much of the restoration pictures from a codec take in calls while no still serves, where it is not all, 0 to 1; 0: they are left
+     * as they are. For codecs whose pictures, as measured, lose or flicker by more.
      */
     strengths: z.partialRecord(z.enum(CALL_CODECS), z.number().min(0).max(1)).optional(),
     /** uint8 [T, 1, h*scale, w*scale]. */

@@ -144,6 +144,8 @@ export class RestoreStage implements GateWaiter {
       const stream = await this.#streamFor(target);
       stream.priority = this.priority;
       reference.applyTo(stream);
+      // What is looked up is no guess, of which less may be better.
+      stream.strength = reference.serves ? 1 : target.strength;
       const { pictures, runMs, found } = await stream.restore(block.map(({ picture }) => picture));
       const last = pictures.at(-1);
       if (last) reference.restored(stream, last, found);
@@ -177,7 +179,6 @@ export class RestoreStage implements GateWaiter {
     this.#opening = true;
     try {
       const stream = await this.#options.device.openStream(target);
-      stream.strength = target.strength;
       this.#stream = { target, stream };
       return stream;
     } finally {

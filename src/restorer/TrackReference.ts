@@ -90,6 +90,11 @@ export class TrackReference {
     stream.setReferences(this.#lumas(source)).catch((thrown: unknown) => this.#failed(source, thrown));
   }
 
+  /** Whether the stream that restores the track has something to look details up in. */
+  get serves(): boolean {
+    return this.#inUse !== null;
+  }
+
   /** After each block: a picture of it, and the share of it that was found in the reference. */
   restored(stream: ReferenceStream, picture: I420Picture, found: number | null): void {
     if (this.#closed) return;

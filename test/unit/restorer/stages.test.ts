@@ -178,12 +178,14 @@ class FakeStream implements RestorationStream {
   readonly outputHeight = 8;
   priority = 0;
   strength = 1;
-  readonly takesReferences = false;
+  readonly takesReferences = true;
   closed = false;
   recycled = 0;
   blocks: number[][] = [];
+  strengths: number[] = [];
   readonly gate = gatekeeper<RestoredBlock>();
   async restore(pictures: I420Picture[]): Promise<RestoredBlock> {
+    this.strengths.push(this.strength);
     this.blocks.push(pictures.map(({ rtpTimestamp90k }) => rtpTimestamp90k));
     return await this.gate.wait();
   }
@@ -230,7 +232,10 @@ describe('restore stage', () => {
       device: { openStream },
       gate,
       costs: new CostModel(),
-      reference: new TrackReference({ decode: vi.fn(), onRefused: vi.fn() }),
+      reference: new TrackReference({
+        decode: async (_bytes, { width, height }) => new ArrayBuffer(width * height),
+        onRefused: vi.fn(),
+      }),
       logger,
       onRestored: vi.fn((tracked: TrackedPicture) => {
         restored.push(tracked.times.rtpTimestamp90k);
@@ -261,6 +266,22 @@ describe('restore stage', () => {
     expect(gate.running).toBe(0);
     await stage.close();
     expect(streams[0]?.closed).toBe(true);
+  });
+
+  it('takes as much as the codec is given while it guesses, and all while a still serves', async () => {
+    const { stage, streams, options, push } = setUp();
+    stage.setTarget({ ...target, strength: 0.7 });
+    for (const [at, reference] of ['none', 'still', 'still', 'none'].entries()) {
+      const bytes = Uint8Array.of(1);
+      if (at === 1) options.reference.set({ id: 'a', mimeType: 'image/webp', bytes });
+      if (reference === 'none' && at > 0) options.reference.set(null);
+      await settle();
+      push(at);
+      await settle();
+      await streams[0]?.finish(at);
+    }
+    expect(streams[0]?.strengths).toEqual([0.7, 1, 1, 0.7]);
+    await stage.close();
   });
 
   it('opens a stream with a state of its own when the size changes', async () => {
