@@ -225,7 +225,7 @@ def main():
                 lag.setdefault(point, []).append(
                     judged(unrounded(nets[scale], scale, luma[some], mask), high, 2)[0]
                     - judged(restore(runs[variant["file"]], variant, luma[some], chroma, mask), high, 2)[0])
-            how = codec + (f", blur {blur}" if blur else "") + (f", {lost:.0%} lost" if lost else "")
+            how = called(codec, blur, lost)
             for method, (p, q) in scores.items():
                 rows.append({"clip": clip, "codec": how, "uplinkHeight": 720 // scale,
                              "bitrate": kbps * 1000, "realBitrate": round(real * 1000), "method": method,
@@ -258,16 +258,24 @@ def main():
     out.write_text(json.dumps(report, indent=1) + "\n")
 
 
+def called(codec, blur, lost):
+    return codec + (f", blur {blur}" if blur else "") + (f", {lost:.0%} lost" if lost else "")
+
+
 def keep_others(report, before):
     """Takes into a report what an earlier one has of points that were not run now."""
     if not before.exists():
         return
-    run = {(r["uplinkHeight"], r["codec"], r["bitrate"]) for r in report["rows"]}
+    order = [(720 // scale, called(codec, blur, lost), kbps * 1000) for scale, codec, kbps, blur, lost in POINTS]
+
+    def place(r):
+        if "scale" in r:
+            return order.index((720 // r["scale"], called(r["codec"], r["blur"], r["lost"]), r["bitrate"]))
+        return order.index((r["uplinkHeight"], r["codec"], r["bitrate"]))
+    run = {place(r) for r in report["rows"]}
     old = json.loads(before.read_text())
-    for part in ("rows", "summary"):
-        report[part] += [r for r in old[part] if (r["uplinkHeight"], r["codec"], r["bitrate"]) not in run]
-    # Of sizes that were run without checkpoints nothing is known.
-    report["rounding"] += [r for r in old["rounding"] if 720 // r["scale"] not in {height for height, *_ in run}]
+    for part in ("rows", "summary", "rounding"):
+        report[part] = sorted(report[part] + [r for r in old[part] if place(r) not in run], key=place)
 
 
 if __name__ == "__main__":
