@@ -269,7 +269,6 @@ class Restorer(nn.Module):
         super().__init__()
         self.fine, self.coarse, self.hidden, self.keys, self.values = fine, coarse, hidden, keys, values
         self.scales, self.quantised, self.stills = tuple(scales), False, stills
-        self.whole_heads = {}
         self.heads, self.masks, self.biases = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
         self.tails, self.skips = nn.ModuleDict(), nn.ParameterDict()
         for scale in self.scales:
@@ -327,18 +326,13 @@ class Restorer(nn.Module):
         return (weight @ getattr(self, f"white{scale}")).view(-1, 2 * fold * fold, k, k)
 
     def head_levels(self, scale):
-        """Whole weights of the first convolution and their steps; frame, predecessor and mask share a step for each output. Rounded with care once
-        training is over (`eval`), which takes half a second."""
-        if not self.training and scale in self.whole_heads:
-            return self.whole_heads[scale]
+        """Whole weights of the first convolution and their steps; frame, predecessor and mask share a step for each output. Rounded as a whole
+        once training is over (`eval`): that takes a tenth of a second at x1."""
         weight, lost = self.raw(self.heads[str(scale)], scale), self.masks[str(scale)]
         step = torch.cat([weight, lost], 1).flatten(1).abs().amax(1).clamp(min=1e-8).view(-1, 1, 1, 1) / LEVELS
         exact = (weight / step).detach().flatten(1)
         whole = summing(exact.view(len(weight), 2, -1)) if self.training else shaped(exact, getattr(self, f"white{scale}"))
-        found = torch.cat([whole.view_as(weight), (lost / step).round()], 1), step.detach()
-        if not self.training:
-            self.whole_heads[scale] = found
-        return found
+        return torch.cat([whole.view_as(weight), (lost / step).round()], 1), step
 
     def skip(self, scale):
         """The linear path's weights, in code values: flat and still areas are left alone."""

@@ -6,6 +6,7 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ModelPackages } from '../../dist/restoration/ModelPackages.js';
+import { strengthFor } from '../../dist/restoration/strength.js';
 import { cacheFolder } from './cache.mjs';
 
 /** To be raised when what evaluations measure changes. */
@@ -209,13 +210,14 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
     ),
   );
   // Variants for other sizes than are sent have no part in it, nor what other codecs' pictures take.
-  const codec = /** @type {'vp8'} */ (args.includes('--codec') ? args[args.indexOf('--codec') + 1] : 'vp8');
+  const codec = (args.includes('--codec') && args[args.indexOf('--codec') + 1]) || 'vp8';
   const heights = (args[args.indexOf('--uplink-height') + 1] ?? '').split(',');
   const checksums = [judged, ...against].map(({ manifest }) =>
     manifest.variants
       .filter(({ scale }) => heights.includes(`${720 / /** @type {number} */ (scale)}`))
       .map(({ sha256, strengths, references }) => {
-        const how = strengths?.[codec] === undefined ? sha256 : [sha256, strengths[codec]];
+        const share = strengthFor({ strengths }, codec);
+        const how = share === 1 ? sha256 : [sha256, share];
         return args.includes('--references') ? [how, references, ...stills] : how;
       }),
   );

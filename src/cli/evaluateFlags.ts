@@ -37,7 +37,7 @@ export interface EvaluateFlags {
 export const NOTES = `
 Each reference is scaled so that its short side is 720, then to the uplink height (box filter), encoded in real
 time at a constant bitrate (libvpx cpu-used -6 for VP8 and 7 for VP9, x264 ultrafast zerolatency, SVT-AV1 preset 12; one thread),
-decoded and restored, as in calls by less where the model's manifest says so of a codec (strengths). Clips of fewer than
+decoded and restored, as in calls by less where the model's manifest says so of a codec (strengths) and there is no still. Clips of fewer than
 720 lines are compared at their own size, with the same ratio to the uplink, if their short side divides evenly.
 References of more pictures a second than --fps are thinned out, to the nearest whole step: of 24 with --fps 10 every second
 one is sent. The encoder knows; at the same bitrate each picture gets more bits.
