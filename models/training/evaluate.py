@@ -17,8 +17,10 @@ import torch.nn.functional as F
 
 import degrade
 import export
+import graph
 import model as models
 import references
+import steady
 import video
 
 # The test clips with 720 lines or more, at (width, height) judged; 1080x1920 is scaled to 720 wide.
@@ -121,6 +123,7 @@ def unrounded(net, scale, luma, mask):
     """The network in floating point."""
     prev = state = None
     net.quantised = False
+    steadied = steady.Steady(scale, quantised=False) if graph.steadied(scale) else None
     for t, y in enumerate(luma):
         y = torch.from_numpy(y.astype(np.float32))[None, None]
         lost = torch.zeros_like(y) if mask is None else torch.from_numpy(mask[t].astype(np.float32) / 255)[None, None]
@@ -129,9 +132,10 @@ def unrounded(net, scale, luma, mask):
         if state is None:
             prev, state = net.fresh(y, scale)
         detail, state = net.step(y, prev, lost, state, scale)
-        base = F.pixel_unshuffle(torch.from_numpy(enlarge(y[0, 0].numpy(), scale, "bicubic"))[None, None], models.CELL)
+        pixels = F.pixel_unshuffle(torch.from_numpy(enlarge(y[0, 0].numpy(), scale, "bicubic"))[None, None], models.CELL) + detail
         prev = y
-        yield F.pixel_shuffle(base + detail, models.CELL)[0, 0].round().clamp(0, 255).numpy()
+        pixels = steadied(pixels, y) if steadied else pixels.round().clamp(0, 255)
+        yield F.pixel_shuffle(pixels, models.CELL)[0, 0].numpy()
 
 
 def psnr(a, b):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 import graph_matching
+import graph_steady
 import model as models
 
 F32, U8 = TensorProto.FLOAT, TensorProto.UINT8
@@ -91,7 +92,15 @@ def state_shapes(net, scale, layout):
     shapes = {"prev": ("uint8", [1, 1, "h", "w"]), "hidden": ("float32", cells(net.hidden, 8))}
     if net.attention is not None:
         shapes["cache"] = ("float32", cells(net.keys + net.values, 8 * models.WIDE))
+    if steadied(scale):
+        plane = [1, 1, times("h", scale), times("w", scale)]
+        shapes["shown"] = ("uint8", cells(models.CELL**2, models.CELL) if layout == "nhwc" else plane)
     return shapes
+
+
+def steadied(scale):
+    """Whether a variant takes of what it showed before: what is seen at full size is the encoder's own picture."""
+    return scale > 1
 
 
 def masked(scale, fill):
@@ -386,6 +395,8 @@ class Integers:
         amount = g.add("Mul", g.add("Squeeze", "strength", g.ints(0)), g.const(np.float32(models.DETAIL * models.TIES)))
         pixels = g.add("QLinearAdd", base, self.one, zero, detail, amount, middle,
                        self.one, zero, domain="com.microsoft")
+        if steadied(scale):
+            pixels = graph_steady.integers(self, pixels, luma, old, fresh, coarse)
         high, broad = (g.add("Mul", v, g.ints(scale)) for v in size)
         rows, columns = self.part([high, broad], models.CELL)
         g.permute(pixels, (rows, columns, models.CELL, models.CELL), [0, 2, 1, 3], (1, 1, high, broad))

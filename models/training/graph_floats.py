@@ -2,8 +2,9 @@
 import numpy as np
 import torch
 
+import graph_steady
 import model as models
-from graph import F32, Graph, chroma, filled, looked_up, masked, ports
+from graph import F32, Graph, chroma, filled, looked_up, masked, ports, steadied
 
 HALVED = 4096  # weights of convolutions that are written in 16 bits
 
@@ -128,7 +129,11 @@ class Floats:
             pixels = g.add("DepthToSpace", g.add("Add", base, detail), blocksize=models.CELL, mode="CRD")
         else:
             pixels = g.add("Add", base, g.add("DepthToSpace", detail, blocksize=models.CELL, mode="CRD"))
+        if steadied(scale):
+            pixels = graph_steady.floats(self, pixels, cur, old, fresh)
         g.add("QuantizeLinear", pixels, self.number(1), g.const(np.uint8(0)), out="luma_out")
+        if steadied(scale):
+            g.add("Identity", "luma_out", out="shown_out")
         chroma(g, scale, self.fill)
         return g.model(f"vireo-x{scale}", *ports(net, scale, self.fill, "nchw", self.stills))
 

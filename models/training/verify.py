@@ -17,6 +17,7 @@ import export
 import graph
 import matching
 import model as models
+import steady
 
 SIZES = {4: [(180, 320), (320, 180), (180, 240), (92, 124)], 2: [(360, 640), (640, 360), (360, 480), (184, 328)],
          1: [(720, 1280), (368, 496)]}
@@ -35,6 +36,7 @@ def clip(h, w, rng):
 
 def reference(net, luma, chroma, mask, scale, stills=()):
     outs, prev, state = [], None, None
+    steadied = steady.Steady(scale, net.quantised) if graph.steadied(scale) else None
     stills = [matching.padded_tables(torch.from_numpy(still.astype(np.float32))[None, None], scale) for still in stills]
     for y, lost in zip(luma, mask):
         y, lost = (torch.from_numpy(v.astype(np.float32))[None, None] for v in (y, lost))
@@ -45,7 +47,10 @@ def reference(net, luma, chroma, mask, scale, stills=()):
             prev, state = net.fresh(y, scale)
         told = matching.told(F.avg_pool2d(y, models.CELL // scale), net.base(y, scale), *stills) if stills else None
         detail, state = net.step(y, prev, lost, state, scale, told)
-        outs.append(F.pixel_shuffle(net.base(y, scale).round() + detail * (models.TIES if net.quantised else 1), models.CELL).round().clamp(0, 255).byte().numpy().ravel())
+        base = net.base(y, scale)
+        pixels = base.round() + detail * models.TIES if net.quantised else base + detail
+        pixels = steadied(pixels, y) if steadied else pixels.round().clamp(0, 255)
+        outs.append(F.pixel_shuffle(pixels, models.CELL).byte().numpy().ravel())
         prev = y
     c = torch.from_numpy(chroma.astype(np.float32))[:, None]
     if scale > 1:

@@ -25,27 +25,38 @@ const WIDTH = 1280;
 const HEIGHT = 720;
 
 /** Reads the number from the strip; null while the picture has none (or is too damaged to read). */
-async function readFrameNumber(video: HTMLVideoElement): Promise<number | null> {
-  const frame = new VideoFrame(video);
+async function readFrameNumber(frame: VideoFrame): Promise<number | null> {
+  const width = frame.codedWidth;
+  const height = frame.codedHeight;
+  const y = Math.floor((height * (1 - STRIP_SHARE / 2)) / 2) * 2;
+  const rect = { x: 0, y, width, height: 2 };
+  const bytes = new Uint8Array(frame.allocationSize({ rect }));
+  const layout = await frame.copyTo(bytes, { rect });
+  const offset = layout[0]?.offset ?? 0;
+  const level = (cell: number) => bytes[offset + Math.floor(((cell + 0.5) * width) / CELLS)] ?? 0;
+  const white = level(0);
+  const black = level(1);
+  if (white - black < 80) return null;
+  let value = 0;
+  for (let bit = 0; bit < CELLS - 2; bit += 1) {
+    if (level(bit + 2) > (white + black) / 2) value |= 1 << bit;
+  }
+  return value;
+}
+
+/** What the element displays now, held still; what cannot be read of it is null. */
+async function withShown<T>(
+  video: HTMLVideoElement,
+  read: (frame: VideoFrame) => Promise<T | null>,
+): Promise<T | null> {
+  let frame: VideoFrame | undefined;
   try {
-    const width = frame.codedWidth;
-    const height = frame.codedHeight;
-    const y = Math.floor((height * (1 - STRIP_SHARE / 2)) / 2) * 2;
-    const rect = { x: 0, y, width, height: 2 };
-    const bytes = new Uint8Array(frame.allocationSize({ rect }));
-    const layout = await frame.copyTo(bytes, { rect });
-    const offset = layout[0]?.offset ?? 0;
-    const level = (cell: number) => bytes[offset + Math.floor(((cell + 0.5) * width) / CELLS)] ?? 0;
-    const white = level(0);
-    const black = level(1);
-    if (white - black < 80) return null;
-    let value = 0;
-    for (let bit = 0; bit < CELLS - 2; bit += 1) {
-      if (level(bit + 2) > (white + black) / 2) value |= 1 << bit;
-    }
-    return value;
+    frame = new VideoFrame(video);
+    return await read(frame);
+  } catch {
+    return null;
   } finally {
-    frame.close();
+    frame?.close();
   }
 }
 
@@ -57,16 +68,18 @@ function toBase64(bytes: Uint8Array): string {
   return btoa(text);
 }
 
-/** What is on screen: the element drawn at 720p with the browser's own scaling, as luma. */
-function captureLuma(
-  video: HTMLVideoElement,
-  canvas: HTMLCanvasElement,
-): { bt601: Uint8Array; bt709: Uint8Array } {
+interface DisplayedLuma {
+  bt601: Uint8Array;
+  bt709: Uint8Array;
+}
+
+/** What is on screen: the frame drawn at 720p with the browser's own scaling, as luma. */
+function displayedLuma(frame: VideoFrame, canvas: HTMLCanvasElement): DisplayedLuma {
   canvas.width = WIDTH;
   canvas.height = HEIGHT;
   const context = canvas.getContext('2d', { willReadFrequently: true });
   if (!context) throw new Error('no 2d context');
-  context.drawImage(video, 0, 0, WIDTH, HEIGHT);
+  context.drawImage(frame, 0, 0, WIDTH, HEIGHT);
   const { data } = context.getImageData(0, 0, WIDTH, HEIGHT);
   const bt601 = new Uint8Array(WIDTH * HEIGHT);
   const bt709 = new Uint8Array(WIDTH * HEIGHT);
@@ -107,7 +120,7 @@ async function watch(selector: string, durationMs: number): Promise<ShownFrame[]
     const video = videoOf(selector);
     const metadata = await nextFrame(video, Math.max(1, until - performance.now()));
     if (!metadata) break;
-    const frameNumber = await readFrameNumber(video).catch(() => null);
+    const frameNumber = await withShown(video, readFrameNumber);
     if (frameNumber === null) continue;
     frames.push({
       frameNumber,
@@ -120,33 +133,45 @@ async function watch(selector: string, durationMs: number): Promise<ShownFrame[]
   return frames;
 }
 
-/** Pictures of frames whose number is a multiple of `every`, until there are `count` or time is up. */
-async function capture(
-  selector: string,
-  every: number,
+/**
+ * Pictures of frames that both of two elements displayed, each held still while it is read: a busy page moves on in
+ * between. As many as there were when there are `count`, or time is up.
+ */
+async function captureBoth(
+  selectors: readonly [string, string],
   count: number,
   timeoutMs: number,
-): Promise<CapturedFrame[]> {
-  const canvas = document.createElement('canvas');
-  const captured = new Map<number, CapturedFrame>();
+): Promise<[CapturedFrame[], CapturedFrame[]]> {
   const until = performance.now() + timeoutMs;
-  while (performance.now() < until && captured.size < count) {
-    const video = videoOf(selector);
-    const metadata = await nextFrame(video, Math.max(1, until - performance.now()));
-    if (!metadata) break;
-    const before = await readFrameNumber(video).catch(() => null);
-    if (before === null || before % every !== 0 || captured.has(before)) continue;
-    const luma = captureLuma(video, canvas);
-    // The element may have moved on while it was drawn: keep only what is surely one frame.
-    const after = await readFrameNumber(video).catch(() => null);
-    if (after !== before) continue;
-    captured.set(before, {
-      frameNumber: before,
-      lumaBt601: toBase64(luma.bt601),
-      lumaBt709: toBase64(luma.bt709),
-    });
+  const captured = [new Map<number, DisplayedLuma>(), new Map<number, DisplayedLuma>()] as const;
+  const both = () => [...captured[0].keys()].filter((frameNumber) => captured[1].has(frameNumber));
+  const follow = async (selector: string, into: Map<number, DisplayedLuma>) => {
+    const canvas = document.createElement('canvas');
+    while (performance.now() < until && both().length < count) {
+      const video = videoOf(selector);
+      if (!(await nextFrame(video, Math.max(1, until - performance.now())))) break;
+      await withShown(video, async (frame) => {
+        const frameNumber = await readFrameNumber(frame);
+        if (frameNumber !== null && !into.has(frameNumber)) {
+          into.set(frameNumber, displayedLuma(frame, canvas));
+        }
+        return frameNumber;
+      });
+    }
+  };
+  await Promise.all([follow(selectors[0], captured[0]), follow(selectors[1], captured[1])]);
+  const numbers = both().slice(0, count);
+  if (numbers.length === 0) {
+    const seen = captured.map((frames) => `[${[...frames.keys()].join(', ')}]`);
+    throw new Error(`no frame was displayed by both: ${selectors[0]} ${seen[0]}, ${selectors[1]} ${seen[1]}`);
   }
-  return [...captured.values()];
+  const framesOf = (frames: Map<number, DisplayedLuma>) =>
+    numbers.flatMap((frameNumber) => {
+      const luma = frames.get(frameNumber);
+      if (!luma) return [];
+      return [{ frameNumber, lumaBt601: toBase64(luma.bt601), lumaBt709: toBase64(luma.bt709) }];
+    });
+  return [framesOf(captured[0]), framesOf(captured[1])];
 }
 
 /** Of the "breakout box" (W3C mediacapture-transform), which Chromium has in windows and TypeScript's library lacks. */
@@ -338,7 +363,7 @@ async function timeToNewFrame(selector: string, timeoutMs: number): Promise<numb
   return metadata ? performance.now() - startedAt : null;
 }
 
-const probe = { watch, capture, videoAfterBeep, timeToNewFrame, keyFramesDecoded, videoCounters };
+const probe = { watch, captureBoth, videoAfterBeep, timeToNewFrame, keyFramesDecoded, videoCounters };
 export type PageProbe = typeof probe;
 
 declare global {
