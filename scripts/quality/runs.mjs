@@ -201,6 +201,7 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
       ...[
         '../../models/metrics/warp-error.onnx',
         '../../dist/signaling/stillBudget.js',
+        '../../dist/evaluation/still.js',
         '../../dist/signaling/thumbnail.js',
       ].map((path) => new URL(path, import.meta.url)),
     ].map(async (path) =>

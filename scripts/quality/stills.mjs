@@ -51,8 +51,8 @@ export function sharpStills({ clips, seconds, packages, measured }) {
   };
   return `## Sharp stills
 
-The first picture of each clip as a WebP still as the page sends it on such an uplink (at most 30 kB and quality 34 at 60 kbit/s,
-50 kB and 72 from 250 on; below 150 kbit/s none where the camera moves); its bytes, spread over ${STILL_EVERY_S} s (a still serves that
+The first picture of each clip as an AVIF still as the page sends it on such an uplink (at most 30 kB, and about as good as WebP of
+quality 46, at 60 kbit/s; 50 kB and 72 from 250 on; below 150 kbit/s none where the camera moves); its bytes, spread over ${STILL_EVERY_S} s (a still serves that
 long, at least), are counted. Clips are ${seconds} s long, so the still is ${seconds} s old at most. Gain in dB of PSNR-Y at the same bits in all, best height against best height.
 
 Over the best plain sending of 180p, 360p and 720p (${PLAIN}):

@@ -52,8 +52,9 @@ optical flow between a method's two frames is from the reference's, pixels. Over
 in five, and in ten.
 
 --references on gives vireo the first picture of each clip as a sharp still, where and how the page would send it on such
-an uplink: WebP of at most 30 kB and quality 34 at 60 kbit/s, to 50 kB and 72 from 250 on; below 150 none where less than a
-third of the picture stands still for the first second. The still's bytes, spread over --still-every (or the clip, if
+an uplink: AVIF of at most 30 kB, about as good as WebP of quality 46, at 60 kbit/s, to 50 kB and 72 from 250 on; below 150 none
+where less than a third of the picture stands still for the first second. (Browsers code it with libaom, this with SVT-AV1 at the
+preset that comes nearest to it.) The still's bytes, spread over --still-every (or the clip, if
 that is longer), are part of vireo's actualBitrate, and so of bdRate and hull; each row has them as stillBytes. Other
 methods neither have the still nor pay for it.
 

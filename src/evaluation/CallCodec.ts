@@ -14,9 +14,7 @@ import {
 import { VireoError } from '../errors.js';
 import { check, decodeInto, encodeInto } from '../restoration/ffmpeg.js';
 import type { CallCodecName } from '../restoration/manifest.js';
-
-// SVT-AV1 prints its settings to stderr unless told to report errors only.
-process.env.SVT_LOG ??= '1';
+import './svtLog.js';
 
 /** Payload of one RTP packet, bytes. */
 const PACKET_BYTES = 1_200;

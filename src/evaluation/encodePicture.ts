@@ -3,16 +3,17 @@ import type { AVPixelFormat, FFEncoderCodec } from 'node-av/constants';
 import { VireoError } from '../errors.js';
 import { check, encodeInto } from '../restoration/ffmpeg.js';
 import { FrameFilter } from '../restoration/filters.js';
+import './svtLog.js';
 
 export interface PictureCoding {
-  encoder: 'png' | 'libwebp';
+  encoder: 'png' | 'libwebp' | 'libsvtav1';
   /** FFmpeg filter chain that leads to `pixelFormat`. */
   filter: string;
   pixelFormat: AVPixelFormat;
   options: Record<string, string>;
 }
 
-/** One frame as a file's bytes; the frame stays the caller's. */
+/** One frame as a file's bytes (of `libsvtav1`: as a bitstream); the frame stays the caller's. */
 export async function encodePicture(frame: Frame, coding: PictureCoding): Promise<Buffer> {
   const { encoder, filter, pixelFormat, options } = coding;
   const codec = Codec.findEncoderByName(encoder as FFEncoderCodec);

@@ -46,6 +46,16 @@ export function uprightFilter(size: PictureSize, rotation: Rotation, first: Fram
   return new FrameFilter(upright(size, rotation, first));
 }
 
+/**
+ * Likewise of a still, whose luma is looked up in that of a call: always of matrix 601, which is what browsers make of
+ * cameras and of WebP. AVIF says which it has.
+ */
+export function stillFilter({ width, height }: PictureSize): FrameFilter {
+  return new FrameFilter(
+    `scale=${width}:${height}:flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp:out_range=limited:out_color_matrix=bt601,setsar=1,format=yuv420p`,
+  );
+}
+
 function upright(size: PictureSize, rotation: Rotation, first: Frame): string {
   const matrix = isRgb(first) ? ':out_color_matrix=bt709' : '';
   return `${TURNS[rotation]}scale=${size.width}:${size.height}:flags=bicubic:out_range=limited${matrix},setsar=1,format=yuv420p`;

@@ -3,7 +3,7 @@ import { Codec, CodecContext, Demuxer, Dictionary, Frame, Packet, Rational } fro
 import { AV_CODEC_ID_AV1, AV_CODEC_ID_WEBP } from 'node-av/constants';
 import { VireoError } from '../errors.js';
 import { check, decodeInto, lumaOf } from './ffmpeg.js';
-import { type PictureSize, uprightFilter } from './filters.js';
+import { type PictureSize, stillFilter } from './filters.js';
 
 /** Side of the largest still, pixels. Nothing larger is decoded, whatever its header says. */
 const MAX_SIDE = 4096;
@@ -33,7 +33,7 @@ export async function decodeStill(bytes: Uint8Array, size: PictureSize): Promise
     if (Math.abs(shape - 1) > ASPECT_TOLERANCE) {
       throw invalid(`it is ${width}x${height}, of another shape than ${size.width}x${size.height}`);
     }
-    const filter = uprightFilter(size, 0, frame);
+    const filter = stillFilter(size);
     try {
       const scaled = await filter.apply(frame);
       try {

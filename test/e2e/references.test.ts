@@ -77,6 +77,10 @@ describe('sharp stills', () => {
     expect(during.keyFrames).toBeLessThanOrEqual(before.keyFrames + 1);
     expect(during.roundTripMs).toBeLessThan(before.roundTripMs * 2 + 100);
     expect(await relay.metric('vireo_still_bytes_total')).toBeLessThanOrEqual((await accepted()) * 30_000);
+    // Chromium codes AV1, which takes fewer bytes than WebP.
+    expect(new Set(await ann.evaluate(() => globalThis.vireoProbe.stillTypesSent()))).toEqual(
+      new Set(['image/avif']),
+    );
   });
 
   it('are told of, to who sends them and to who sees what is made of them', async () => {

@@ -363,7 +363,26 @@ async function timeToNewFrame(selector: string, timeoutMs: number): Promise<numb
   return metadata ? performance.now() - startedAt : null;
 }
 
-const probe = { watch, captureBoth, videoAfterBeep, timeToNewFrame, keyFramesDecoded, videoCounters };
+const stillTypes: string[] = [];
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (this: WebSocket, data: Parameters<typeof send>[0]) {
+  const type = typeof data === 'string' && /"mimeType":"(image\/\w+)"/.exec(data)?.[1];
+  if (type) stillTypes.push(type);
+  send.call(this, data);
+};
+
+/** Kinds of the stills that this page began to send. */
+const stillTypesSent = () => stillTypes;
+
+const probe = {
+  stillTypesSent,
+  watch,
+  captureBoth,
+  videoAfterBeep,
+  timeToNewFrame,
+  keyFramesDecoded,
+  videoCounters,
+};
 export type PageProbe = typeof probe;
 
 declare global {

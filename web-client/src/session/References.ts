@@ -3,8 +3,9 @@ import type { EventData, ReferenceLimits } from '../../../src/signaling/messages
 import type { Publisher } from './Publisher.js';
 import { ReferencePolicy, type StillRequest, stillPaceBps } from './ReferencePolicy.js';
 import type { SignalingClient } from './SignalingClient.js';
-import { canTakeStills, StillCamera } from './StillCamera.js';
+import { StillCamera } from './StillCamera.js';
 import { StillUploader } from './StillUploader.js';
+import { type StillCoding, stillCodings } from './stillCoding.js';
 
 const SAMPLE_MS = 1_000;
 
@@ -38,7 +39,7 @@ export class References {
     sending: false,
     waitsForCamera: false,
   });
-  readonly #canTake = canTakeStills().catch(() => false);
+  readonly #codings = stillCodings().catch((): StillCoding[] => []);
   readonly #stopEffects: (() => void)[];
   #limits: ReferenceLimits | null = null;
   #policy: ReferencePolicy | null = null;
@@ -86,8 +87,8 @@ export class References {
     if (JSON.stringify(limits) !== JSON.stringify(this.#limits)) this.#configure(limits);
     if (!limits) this.#possible.value = false;
     // Joining does not wait for what a hidden page may take long to find out.
-    void this.#canTake.then((canTake) => {
-      this.#possible.value = canTake && this.#limits !== null;
+    void this.#codings.then(({ length }) => {
+      this.#possible.value = length > 0 && this.#limits !== null;
     });
     // Switched off while the relay could not be told.
     if (!this.enabled.value) this.#forget();
@@ -172,7 +173,7 @@ export class References {
     policy.begun();
     this.#sent.value = { ...this.#sent.value, sending: true };
     try {
-      const still = await camera.take({ budget, maxSide: limits.maxSide });
+      const still = await camera.take({ budget, maxSide: limits.maxSide, codings: await this.#codings });
       if (!still) return policy.failed();
       const paceBps = stillPaceBps(this.#publisher.uplinkBps.value, limits.uplinkShare);
       this.#publisher.reservedBps.value = paceBps;

@@ -1,25 +1,17 @@
 import { fittingStill, type StillBudget } from '../../../src/signaling/stillBudget.js';
 import { THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, type Thumbnail } from '../../../src/signaling/thumbnail.js';
 import type { CodedStill } from './StillUploader.js';
+import type { StillCoding } from './stillCoding.js';
 
 export interface TakenStill extends CodedStill {
   thumbnail: Thumbnail;
 }
 
-const MIME_TYPE = 'image/webp';
 /** The restored picture is no larger. */
 const MAX_SIDES = { long: 1_280, short: 720 };
 const GRAB_TIMEOUT_MS = 2_000;
 
-/** Whether this browser can code stills as we need them: some answer with PNG, far too large. */
-export async function canTakeStills(): Promise<boolean> {
-  const canvas = document.createElement('canvas');
-  canvas.width = 1;
-  canvas.height = 1;
-  return (await encode(canvas, 0.5)) !== null;
-}
-
-/** The size of a still of a camera's picture: its shape, not larger than it nor than is allowed. */
+/** The size of a still of a camera's picture: its shape, not larger than it nor than is allowed, with even sides. */
 export function stillSize(
   { width, height }: { width: number; height: number },
   maxSide: number,
@@ -27,7 +19,7 @@ export function stillSize(
   const long = Math.max(width, height);
   const short = Math.min(width, height);
   const scale = Math.min(1, Math.min(MAX_SIDES.long, maxSide) / long, MAX_SIDES.short / short);
-  return { width: Math.round(width * scale), height: Math.round(height * scale) };
+  return scaled({ width, height }, scale);
 }
 
 /** Looks at a camera's track: tiny pictures of it now and then, and sharp stills at its full size. */
@@ -51,21 +43,28 @@ export class StillCamera {
     return this.#hasPicture() ? this.#reduce(this.#video) : null;
   }
 
-  /** The picture as it is now, as good as fits; null: there is none, or none that fits. */
-  async take(options: { budget: StillBudget; maxSide: number }): Promise<TakenStill | null> {
+  /** The picture as it is now, as good as fits, in the first of the codings that does it; null: there is none, or none that fits. */
+  async take(options: {
+    budget: StillBudget;
+    maxSide: number;
+    codings: readonly StillCoding[];
+  }): Promise<TakenStill | null> {
     const frame = await this.#grab();
     if (!frame) return null;
     try {
       const full = stillSize(sizeOf(frame), options.maxSide);
       const thumbnail = this.#reduce(frame);
       let drawn: { scale: number; canvas: HTMLCanvasElement } | null = null;
-      const fitting = await fittingStill(options.budget, async (scale, quality) => {
-        if (drawn?.scale !== scale) drawn = { scale, canvas: draw(frame, full, scale) };
-        return await encode(drawn.canvas, quality / 100);
-      });
-      if (!fitting) return null;
-      const { width, height } = scaled(full, fitting.scale);
-      return { mimeType: MIME_TYPE, bytes: fitting.coded, width, height, thumbnail };
+      for (const { mimeType, encode } of options.codings) {
+        const fitting = await fittingStill(options.budget, async (scale, quality) => {
+          if (drawn?.scale !== scale) drawn = { scale, canvas: draw(frame, full, scale) };
+          return await encode(drawn.canvas, quality);
+        });
+        if (!fitting) continue;
+        const { width, height } = scaled(full, fitting.scale);
+        return { mimeType, bytes: fitting.coded, width, height, thumbnail };
+      }
+      return null;
     } finally {
       if (frame instanceof ImageBitmap) frame.close();
     }
@@ -127,7 +126,8 @@ function context(width: number, height: number): CanvasRenderingContext2D {
 }
 
 function scaled({ width, height }: { width: number; height: number }, scale: number) {
-  return { width: Math.round(width * scale), height: Math.round(height * scale) };
+  const even = (side: number) => Math.max(2, Math.round((side * scale) / 2) * 2);
+  return { width: even(width), height: even(height) };
 }
 
 function draw(frame: CanvasImageSource, full: { width: number; height: number }, scale: number) {
@@ -135,9 +135,4 @@ function draw(frame: CanvasImageSource, full: { width: number; height: number },
   const picture = context(width, height);
   picture.drawImage(frame, 0, 0, width, height);
   return picture.canvas;
-}
-
-async function encode(canvas: HTMLCanvasElement, quality: number): Promise<Uint8Array | null> {
-  const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, MIME_TYPE, quality));
-  return blob?.type === MIME_TYPE ? new Uint8Array(await blob.arrayBuffer()) : null;
 }
