@@ -41,6 +41,8 @@ const FOUND_SHARE = 0.05;
 /** Of the stream's own picture so much must be found after this many blocks: looking up costs time, and the scene may be another. */
 const OWN_WORTH = 0.2;
 const OWN_TRIAL_BLOCKS = 30;
+/** While no more than this is found, what is restored is guessed as without; the bundled models take nothing of such a still. */
+const SERVES_ABOVE = 0.15;
 
 /**
  * What one track's details are looked up in: the sender's still, decoded beside the stream of pictures, or without one the stream's
@@ -90,9 +92,9 @@ export class TrackReference {
     stream.setReferences(this.#lumas(source)).catch((thrown: unknown) => this.#failed(source, thrown));
   }
 
-  /** Whether the stream that restores the track has something to look details up in. */
+  /** Whether the stream that restores the track has something to look details up in, and finds them there. */
   get serves(): boolean {
-    return this.#inUse !== null;
+    return this.#inUse !== null && (this.#inUse.found ?? 1) > SERVES_ABOVE;
   }
 
   /** After each block: a picture of it, and the share of it that was found in the reference. */

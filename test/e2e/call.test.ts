@@ -87,15 +87,15 @@ describe.each(testableEngines())('a call through the %s engine', (engine) => {
     const restoredOf = (track: SnapshotTrack) => track.variant === 'restored' && (track.fps ?? 0) > 2;
     const annSeesBob = await waitForTrack(ann, 'Bob', restoredOf);
     const bobSeesAnn = await waitForTrack(bob, 'Ann', restoredOf);
+    // A key frame and what was held up behind it are more for a moment.
     const original = await waitForTrack(
       bob,
       'Ann',
-      (track) => track.variant === 'original' && (track.fps ?? 0) > 2,
+      (track) => track.variant === 'original' && (track.fps ?? 0) > 2 && track.bitrate < 90_000,
     );
     expect([annSeesBob.width, annSeesBob.height]).toEqual([1280, 720]);
     expect([bobSeesAnn.width, bobSeesAnn.height]).toEqual([1280, 720]);
     expect([original.width, original.height]).toEqual([320, 180]);
-    expect(original.bitrate).toBeLessThan(90_000);
     await ann.locator('[data-tile="Bob"] .badge', { hasText: 'Restored' }).waitFor({ timeout: 20_000 });
     await ann.screenshot({ path: `${screenshots}restored-${engine}.png` });
   });

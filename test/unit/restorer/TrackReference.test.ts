@@ -51,6 +51,23 @@ describe('the still of a track', () => {
     expect(reference.report(performance.now())).toMatchObject({ id: 'a', found: null });
   });
 
+  it('serves from the first block on, but not a scene in which nothing of it is found', async () => {
+    const { reference } = setUp();
+    const used = stream();
+    reference.applyTo(used);
+    expect(reference.serves).toBe(false);
+    reference.set(still('a'));
+    await settle();
+    reference.applyTo(used);
+    expect(reference.serves).toBe(true);
+    for (let block = 0; block < 100; block += 1) reference.restored(used, picture(), 0.5);
+    expect(reference.serves).toBe(true);
+    for (let block = 0; block < 100; block += 1) reference.restored(used, picture(), 0.05);
+    expect(reference.serves).toBe(false);
+    for (let block = 0; block < 100; block += 1) reference.restored(used, picture(), 0.5);
+    expect(reference.serves).toBe(true);
+  });
+
   it('says how much of the pictures was found in it', async () => {
     const { reference } = setUp();
     const used = stream();
