@@ -66,13 +66,15 @@ export class Browser {
     return new Browser(context, folder);
   }
 
-  async open(url: string): Promise<Page> {
+  /** `script`: runs before the page's own ones. */
+  async open(url: string, script?: string): Promise<Page> {
     const page = await this.#context.newPage();
     page.on('pageerror', (error) => this.errors.push(String(error)));
     page.on('console', (message) => {
       if (message.type() === 'error') this.errors.push(message.text());
     });
     await page.addInitScript({ content: probeScript() });
+    if (script !== undefined) await page.addInitScript({ content: script });
     await page.goto(url);
     return page;
   }
