@@ -42,7 +42,7 @@ class Still:
         length = g.add("Sqrt", g.add("Add", g.add("Mul", x, x), g.add("Mul", y, y)))
         return g.add("Div", length, apart(xx, yy, xy, xy))
 
-    def share(self, luma, prev, there):
+    def share(self, luma, prev, there, scale):
         """What is taken on coarse cells, up to SHARE times the strength; `there` is 0 where there is no frame before, else 1."""
         g = self.g
 
@@ -50,7 +50,7 @@ class Still:
             rest = g.add("Add", g.add("Mul", x, self.number(-1 / most)), self.number(1))
             return g.add("Clip", rest, self.number(0), self.number(1))
         apart = self.box(self.half(g.add("Abs", g.add("Sub", luma, prev))), steady.NEAR)
-        both = g.add("Mul", under(self.moved(luma, prev), steady.STILL), under(apart, steady.ALIKE))
+        both = g.add("Mul", under(self.moved(luma, prev), steady.STILL[scale]), under(apart, steady.ALIKE))
         return g.add("Mul", both, g.add("Mul", there, g.add("Mul", "strength", self.number(steady.SHARE))))
 
     def cells(self, plane, scale):
@@ -64,7 +64,7 @@ def integers(net, pixels, luma, old, fresh, coarse):
     g, still, c = net.g, Still(net.g), models.CELL**2
     luma, old = (still.cells(g.add("Cast", v, to=TensorProto.FLOAT), net.scale) for v in (luma, old))
     there = g.add("Sub", still.number(1), g.add("DequantizeLinear", fresh, still.number(1 / 255), net.zero))
-    share = g.add("QuantizeLinear", still.share(luma, old, there), still.number(1 / steady.LEVELS), net.zero)
+    share = g.add("QuantizeLinear", still.share(luma, old, there, net.scale), still.number(1 / steady.LEVELS), net.zero)
     # For every pixel of two fine cells beside each other, in one look-up; their row is that below, too.
     rows, columns = coarse
     share = g.add("Reshape", g.add("Cast", share, to=TensorProto.INT32), g.shape(rows, 1, columns))
@@ -83,7 +83,7 @@ def floats(net, pixels, luma, old, fresh):
     g, still = net.g, Still(net.g)
     pixels = g.add("Clip", pixels, still.number(0), still.number(255))
     luma, old = (still.cells(v, net.scale) for v in (luma, old))
-    share = still.share(luma, old, g.add("Sub", still.number(1), fresh))
+    share = still.share(luma, old, g.add("Sub", still.number(1), fresh), net.scale)
     share = g.add("Resize", share, "", g.const(np.array([1, 1, 2 * models.CELL, 2 * models.CELL], np.float32)), mode="nearest",
                   coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     less = g.add("Sub", g.add("Cast", "shown_in", to=TensorProto.FLOAT), pixels)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import model as models
 
 SHARE = 0.5  # of what was shown before, at most
-STILL = 0.5  # fine cells that a window moves a frame, where nothing is taken any more
+STILL = {4: 0.5, 2: 0.25}  # fine cells that a window moves a frame, where nothing is taken any more, by scale: larger pictures have more to lose
 ALIKE = 16.0  # code values that a window differs by, in the mean, where nothing is taken any more
 RIDGE = 10.0  # keeps flat windows still
 AROUND = 5  # coarse cells of a window of motion, each way
@@ -32,10 +32,10 @@ def moved(luma, prev):
     return ((xy * yt - yy * xt) ** 2 + (xy * xt - xx * yt) ** 2).sqrt() / (xx * yy - xy * xy)
 
 
-def share(luma, prev, strength):
+def share(luma, prev, strength, scale):
     """How much is taken of what was shown, of fine cells' luma [B,1,H,W]: [B,1,H,W]."""
     apart = box(F.avg_pool2d((luma - prev).abs(), 2), NEAR)
-    taken = (1 - moved(luma, prev) / STILL).clamp(0, 1) * (1 - apart / ALIKE).clamp(0, 1) * (SHARE * strength)
+    taken = (1 - moved(luma, prev) / STILL[scale]).clamp(0, 1) * (1 - apart / ALIKE).clamp(0, 1) * (SHARE * strength)
     return F.interpolate(taken, scale_factor=2.0, mode="nearest")
 
 
@@ -43,17 +43,17 @@ class Steady:
     """The pictures of a stream, each with some of the one before; `quantised`: as the graph in integers does it."""
 
     def __init__(self, scale, quantised, strength=1.0):
-        self.by, self.quantised, self.strength = models.CELL // scale, quantised, strength
+        self.scale, self.quantised, self.strength = scale, quantised, strength
         self.prev = self.shown = None
 
     def __call__(self, pixels, luma):
         """pixels [B,CELL^2,H,W] as the network gives them, luma [B,1,h,w] as received; the same pixels, steadier, in whole code values."""
-        luma = F.avg_pool2d(luma, self.by)
+        luma = F.avg_pool2d(luma, models.CELL // self.scale)
         pixels = pixels.clamp(0, 255)
         if self.quantised:
             pixels = pixels.round()
         if self.shown is not None:
-            less, taken = self.shown - pixels, share(luma, self.prev, self.strength)
+            less, taken = self.shown - pixels, share(luma, self.prev, self.strength, self.scale)
             if self.quantised:
                 less = (less.clamp(-128, 127) * (taken * LEVELS).round() / LEVELS).round()
             else:
