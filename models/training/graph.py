@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 import graph_matching
@@ -217,7 +216,7 @@ def on_coarse_cells(weight):
     return wide.view(4 * outputs, 4 * planes, 3, 3)
 
 
-PAIRED = 24  # outputs of a convolution up to which two places beside each other are computed as one: a fifth to a quarter faster, a third of its weights being zeros
+PAIRED = 24  # outputs of a convolution up to which two places beside each other are computed as one: a fifth to a quarter faster, though a quarter of its weights are zeros
 
 
 def of_pairs(whole):
@@ -238,6 +237,8 @@ class Integers:
         self.step, self.one = g.const(np.float32(models.STEP)), g.const(np.float32(1))
         self.zero, self.middle = g.const(np.uint8(0)), g.const(np.uint8(128))
         self.fill = fill
+        # The fine grid is even in width, the coarse one need not be: its convolutions must have more outputs.
+        assert net.coarse > PAIRED
 
     def conv(self, x, x_zero, whole, step, bias, zero, x_scale=None, y_scale=None, pad=None, stride=1):
         """A QLinearConv of whole weights [outputs, inputs, k, k] onto the grid of activations."""

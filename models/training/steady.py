@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import model as models
+from motion import box
 
 SHARE = 0.5  # of what was shown before, at most
 STILL = {4: 0.5, 2: 0.25}  # fine cells that a window moves a frame, where nothing is taken any more, by scale: larger pictures have more to lose
@@ -16,10 +17,6 @@ RIDGE = 10.0  # keeps flat windows still
 AROUND = 5  # coarse cells of a window of motion, each way
 NEAR = 3  # of one of differences
 LEVELS = 256  # steps of a share
-
-
-def box(x, size):
-    return F.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
 
 
 def moved(luma, prev):

@@ -21,7 +21,7 @@ const THIN = { bitrateBps: 150_000, standingShare: 0.35 };
 const SCALES = [1, 0.75, 0.5] as const;
 
 /**
- * The quantizer of AV1 (base_q_idx, 0 to 255) for a still that would have this quality as WebP. At 72 it looks as good in three quarters
+ * The quantizer of AV1 (base_q_idx, 0 to 255) for a still that would have this quality as WebP. At 72 it looks about as good in three quarters
  * to half of the bytes, at 34 better (as WebP of 46) in still fewer: at 60 kbit/s four people at a table gain 0.14 dB from that, others
  * 0.03, for 0.5 kbit/s. Steps of libaom as Chromium has it.
  */
