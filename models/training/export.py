@@ -66,9 +66,9 @@ def networks(name, args):
 # picture is made sharper, too, which costs more flicker than detail is gained (README.md, "A little less is steadier").
 FULL_SIZE = {"vp9": 0.25, "av1": 0}
 CAREFUL = {
-    "swift": {4: {"vp8": 0.95, "vp9": 0.8, "av1": 0.6}, 2: {"vp9": 0.95, "av1": 0.85}, 1: FULL_SIZE},
-    "clear": {4: {"vp8": 0.95, "vp9": 0.8, "av1": 0.7}, 2: {"vp9": 0.95, "av1": 0.85}, 1: FULL_SIZE},
-    "swift-lite": {4: {"vp8": 0.9, "vp9": 0.75, "av1": 0.65}, 2: {"vp9": 0.9, "av1": 0.85}},
+    "swift": {4: {"vp8": 0.9, "vp9": 0.8, "av1": 0.6, "h264": 0.85}, 2: {"vp8": 0.9, "vp9": 0.85, "av1": 0.8, "h264": 0.85}, 1: FULL_SIZE},
+    "clear": {4: {"vp8": 0.9, "vp9": 0.8, "av1": 0.7, "h264": 0.85}, 2: {"vp8": 0.85, "vp9": 0.85, "av1": 0.8, "h264": 0.8}, 1: FULL_SIZE},
+    "swift-lite": {4: {"vp8": 0.8, "vp9": 0.75, "av1": 0.65, "h264": 0.75}, 2: {"vp8": 0.8, "vp9": 0.75, "av1": 0.75, "h264": 0.75}},
 }
 
 

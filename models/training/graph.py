@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
 import graph_matching
@@ -23,14 +24,15 @@ class Graph:
     """A small builder: every call adds nodes and returns its output's name."""
 
     def __init__(self):
-        self.nodes, self.weights, self.count, self.known = [], [], 0, {}
+        self.nodes, self.weights, self.count, self.known, self.consts = [], [], 0, {}, 0
         self.host = None  # while it is a list: names of nodes that GPUs are slow at
 
     def const(self, array):
         array = np.asarray(array, order="C")
         key = (array.tobytes(), array.shape, str(array.dtype))
         if key not in self.known:
-            self.known[key] = f"c{len(self.known)}"
+            self.known[key] = f"c{self.consts}"
+            self.consts += 1
             self.weights.append(numpy_helper.from_array(array, self.known[key]))
         return self.known[key]
 
@@ -53,6 +55,19 @@ class Graph:
         self.count += 1
         outs = [f"t{self.count}_{i}" for i in range(len(sizes))]
         self.nodes.append(helper.make_node("Split", [x, self.ints(*sizes)], outs, name=self.name("Split"), axis=axis))
+        return outs
+
+    def either(self, condition, *branches):
+        """What the first of two functions that add nodes returns, uint8, where the condition holds, else what the second one does."""
+        outside, made = (self.nodes, self.weights, self.known), {}
+        for name, branch in zip(("then_branch", "else_branch"), branches):
+            self.nodes, self.weights, self.known = [], [], {}
+            outs = branch()
+            made[name] = helper.make_graph(self.nodes, name, [], [helper.make_tensor_value_info(out, U8, None) for out in outs], self.weights)
+        self.nodes, self.weights, self.known = outside
+        self.count += 1
+        outs = [f"t{self.count}_{i}" for i in range(len(outs))]
+        self.nodes.append(helper.make_node("If", [condition], outs, name=self.name("If"), **made))
         return outs
 
     def shape(self, *parts):
@@ -107,8 +122,8 @@ def masked(scale, fill):
     return scale > 1 or fill
 
 
-# Of a still: name, and what stands in a place's row; None: a number.
-TABLES = [("keys0", 5), ("cells0", None), ("keys1", 9), ("cells1", None), ("cells2", None), ("beyond", models.CELL**2), ("less", models.CELL**2)]
+# Of a still: name, and what stands in a place's row, of two places beside each other; None: a number.
+TABLES = [("keys0", 10), ("cells0", None), ("keys1", 18), ("cells1", None), ("cells2", None), ("beyond", 2 * models.CELL**2), ("less", 2 * models.CELL**2)]
 
 
 BYTES = ("beyond", "less")
@@ -219,7 +234,10 @@ def on_coarse_cells(weight):
 PAIRED = 24  # outputs of a convolution up to which two places beside each other are computed as one: a fifth to a quarter faster, though a quarter of its weights are zeros
 
 
-def of_pairs(whole):
+FEWEST = 16  # outputs of a 1x1 convolution that are computed anyway: two alone take more than twice as long
+
+
+def two_as_one(whole):
     """Weights [outputs, inputs, k, k] for two places beside each other as one, [2 * outputs, inputs, k, k + 1]."""
     outputs, inputs, k, _ = whole.shape
     both = np.zeros((2, outputs, inputs, k, k + 1), whole.dtype)
@@ -241,7 +259,7 @@ class Integers:
         assert net.coarse > PAIRED
 
     def conv(self, x, x_zero, whole, step, bias, zero, x_scale=None, y_scale=None, pad=None, stride=1):
-        """A QLinearConv of whole weights [outputs, inputs, k, k] onto the grid of activations."""
+        """A QLinearConv of whole weights [outputs, inputs, k, k] onto the grid of activations; where they are few, of FEWEST outputs, the others being zeros."""
         g, k = self.g, whole.shape[2]
         scale = np.float32(models.STEP if x_scale is None else x_scale)
         step = step.detach().numpy().astype(np.float32).ravel()
@@ -252,13 +270,24 @@ class Integers:
         bias = np.round(np.asarray(bias, np.float64) / (scale * step.astype(np.float64))).astype(np.int32)
         outputs, pair = len(whole), stride == 1 and k > 1 and len(whole) <= PAIRED
         if pair:
-            whole, step, bias = of_pairs(whole), np.tile(step, 2), np.tile(bias, 2)
+            whole, step, bias = two_as_one(whole), np.tile(step, 2), np.tile(bias, 2)
+            if pad == 0:
+                x, whole = self.seen_by_pairs(x, whole)
+        elif k == 1 and outputs < FEWEST:
+            more = [(0, FEWEST - outputs)]
+            whole, step, bias = np.pad(whole, more + [(0, 0)] * 3), np.pad(step, more, constant_values=1), np.pad(bias, more)
         y = g.add(
             "QLinearConv", x, g.const(scale), x_zero, g.const(whole.astype(np.int8)), g.const(step),
             g.const(np.zeros(len(step), np.int8)), g.const(np.float32(models.STEP if y_scale is None else y_scale)), zero,
             g.const(bias), domain="com.microsoft", channels_last=1,
-            kernel_shape=list(whole.shape[2:]), pads=[k // 2 if pad is None else pad] * 4, strides=[stride, 2 if pair else stride])
+            kernel_shape=list(whole.shape[2:]), pads=[k // 2 if pad is None else pad] * 4, strides=[stride, 2 if pair and pad != 0 else stride])
         return g.add("Reshape", y, g.ints(1, 0, -1, outputs)) if pair else y
+
+    def seen_by_pairs(self, x, whole):
+        """(cells with one around them, seen as two beside each other; the weights of two_as_one for those): half as many places to gather from, of twice the size."""
+        outputs, inputs, k, width = whole.shape
+        whole = whole.reshape(outputs, inputs, k, width // 2, 2).transpose(0, 4, 1, 2, 3).reshape(outputs, 2 * inputs, k, width // 2)
+        return self.by_pairs(x, inputs), whole
 
     def layer(self, x, conv, zero, x_zero=None, outputs=None, y_scale=None):
         """A Conv of the network; `outputs` says which of its outputs, in which order."""
@@ -349,6 +378,21 @@ class Integers:
         assert by == 2
         return self.to_cells(self.signed(found), part.merge, grid, channels, self.middle)
 
+    def head(self, planes, coarse):
+        """(first features, the linear path's detail) of the frame, its predecessor and, if something may be lost, the mask, each in cells."""
+        net, scale, zero, middle = self.net, self.scale, self.zero, self.middle
+        inputs = self.g.add("Concat", *planes, axis=3)
+        bias = net.biases[str(scale)].detach().numpy()
+        channels = len(planes) * models.FOLD[scale]**2
+        whole, step = net.head_levels(scale)
+        first = self.pixels(inputs, whole[:, :channels if scale < 4 else len(planes)], step, bias, zero, coarse)
+        whole, step = net.skip_levels(scale)
+        if models.LINEAR[scale] == 1:
+            inputs = planes[0]
+        elif len(planes) > 2:  # not of the mask
+            whole = torch.cat([whole, torch.zeros_like(whole[:, :whole.shape[1] // 2])], 1)
+        return first, self.pixels(inputs, whole, step, None, middle, coarse, models.DETAIL)
+
     def build(self):
         g, net, scale, zero, middle = self.g, self.net, self.scale, self.zero, self.middle
         fold, fine = models.FOLD[scale], net.fine
@@ -360,24 +404,17 @@ class Integers:
         most = g.add("ReduceMax", "prev_in", keepdims=1)
         fresh = g.add("Where", g.add("Cast", most, to=TensorProto.BOOL), self.zero, g.const(np.uint8(255)))
         old = g.add("Max", "prev_in", g.add("Min", luma, fresh))
-        planes = [luma, old]
-        if masked(scale, self.fill):
-            planes.append(g.add("Max", "mask", self.middle))
-        planes = [self.cells(v, fold, size) for v in planes]
-        inputs = g.add("Concat", *planes, axis=3)
-        bias = net.biases[str(scale)].detach().numpy()
-        whole, step = net.head_levels(scale)
-        first = self.pixels(inputs, whole[:, :len(planes) * fold**2 if scale < 4 else None], step, bias, zero, coarse)
-        whole, step = net.skip_levels(scale)
-        if models.LINEAR[scale] == 1:
-            inputs = planes[0]
-        else:  # not of the mask
-            whole = torch.cat([whole, torch.zeros_like(whole[:, :whole.shape[1] // 2])], 1)
-        linear = self.pixels(inputs, whole, step, None, middle, coarse, models.DETAIL)
+        planes = [self.cells(v, fold, size) for v in (luma, old)]
+        lost = self.cells(g.add("Max", "mask", middle), fold, size) if masked(scale, self.fill) else None
+        if lost is None or self.fill:
+            first, linear = self.head(planes if lost is None else [*planes, lost], coarse)
+        else:  # Most pictures arrive whole: without their masks' share of the work.
+            damaged = g.add("Cast", g.add("ReduceMax", "mask", keepdims=0), to=TensorProto.BOOL)
+            first, linear = g.either(damaged, lambda: self.head([*planes, lost], coarse), lambda: self.head(planes, coarse))
         base = self.base(luma, size, cells, coarse)
         if self.stills:
             told, finds = self.told(luma, base)
-            refer, trust = (self.of_told(told, conv) for conv in (net.refer, net.trust))
+            refer, trust = self.of_told(told, net.refer), self.of_told(told, net.trust, gates=True)
             first = self.sum(first, zero, refer, middle, zero)
         first = self.sum(first, zero, self.layer(first, net.before, middle), middle, zero)
 
@@ -398,13 +435,14 @@ class Integers:
         detail = self.layer(x, net.tails[str(scale)], middle, y_scale=models.DETAIL / models.OUT)
         detail = g.add("QLinearAdd", detail, unit, middle, linear, unit, middle, unit, middle, domain="com.microsoft")
         if self.stills:
-            rely = self.sum(self.layer(x, net.rely, middle), middle, trust, middle, middle)
+            rely = self.sum(self.gates(x, net.rely), middle, trust, middle, middle)
             # Sigmoid, and a gate for every pixel of a cell, in one look-up; as many steps as bytes.
             logits = torch.arange(-128, 128) * 4 * models.STEP
             shares = (torch.sigmoid(logits) * 256).round().clamp(max=255).byte().view(-1, 1).expand(-1, models.CELL**2).numpy()
             part = g.const(np.float32(1 / 256))
-            for (found, sign), gate in zip(finds, g.split(rely, 3, 1, 1)):
-                gate = g.add("Squeeze", g.add("Cast", gate, to=TensorProto.INT32), g.ints(3))
+            for at, (found, sign) in zip((0, 2), finds):
+                gate = g.add("Slice", rely, g.ints(at), g.ints(at + 2), g.ints(3))
+                gate = g.add("Cast", g.add("Reshape", gate, g.ints(1, 0, -1)), to=TensorProto.INT32)
                 # 255 - x with its zero at 255 is -x.
                 gate = g.add("Gather", g.const(shares if sign > 0 else 255 - shares), gate)
                 nothing = zero if sign > 0 else g.const(np.uint8(255))
@@ -422,22 +460,45 @@ class Integers:
         self.chroma(size)
         return g.model(f"vireo-x{scale}", *ports(net, scale, self.fill, "nhwc", self.stills))
 
-    def of_told(self, told, conv):
-        """A Conv of what the network is told; the differences come with their sign turned."""
-        inputs = torch.ones(1, conv.weight.shape[1], 1, 1)
-        inputs[:, models.CELL**2:-models.FACTS] = -1
+    def by_pairs(self, x, channels):
+        """[1,H,W,channels] as two places beside each other: [1,H,W/2,2*channels]."""
+        return self.g.add("Reshape", x, self.g.ints(1, 0, -1, 2 * channels))
+
+    def of_told(self, told, conv, gates=False):
+        """A Conv of pairs of what the network is told; the differences come with their sign turned. [1,H,W,outputs], or, of gates, as `gates` has it."""
         whole, step = models.levels(conv.weight)
-        return self.conv(told, self.middle, whole * inputs, step, conv.bias.detach().numpy(), self.middle, x_scale=1)
+        whole = whole[:, :, 0, 0]
+        both, at = torch.zeros(2, len(whole), 2 * whole.shape[1]), 0
+        for part, sign in zip(whole.split([models.CELL**2, models.CELL**2, models.FACTS], 1), (1, -1, 1)):
+            for place in (0, 1):
+                both[place, :, at:at + part.shape[1]] = part * sign
+                at += part.shape[1]
+        y = self.of_pairs(told, both, step, conv, gates, 1)
+        return y if gates else self.g.add("Reshape", y, self.g.ints(1, 0, -1, len(whole)))
+
+    def gates(self, x, conv):
+        """A Conv of a fine cell's features as of pairs of them, two gates: [1,H,W/2,FEWEST], of which four are used, both places' of one and then of the other."""
+        whole, step = models.levels(conv.weight)
+        both = torch.stack([F.pad(whole[:, :, 0, 0], pads) for pads in ((0, self.net.fine), (self.net.fine, 0))])
+        return self.of_pairs(self.by_pairs(x, self.net.fine), both, step, conv, True, models.STEP)
+
+    def of_pairs(self, x, both, step, conv, gates, scale):
+        """A QLinearConv of whole weights [place, outputs, inputs of a pair], outputs by place or, of gates, places by output."""
+        order = (1, 0) if gates else (0, 1)
+        bias, step = (v.detach().flatten().expand(2, -1).permute(order).flatten() for v in (conv.bias, step))
+        zero = self.middle if scale == 1 else self.zero
+        return self.conv(x, zero, both.permute(*order, 2).flatten(0, 1)[:, :, None, None], step, bias.numpy(), self.middle, x_scale=scale)
 
     def told(self, luma, base):
-        """(what a still says of every fine cell; the two parts of it that can be added, with their signs)."""
-        g = self.g
+        """(what a still says of every pair of fine cells [1,H,W/2,…]; the two parts of it that can be added to a cell, with their signs)."""
+        g, cell = self.g, models.CELL**2
         beyond, less, some, facts = looked_up(g, luma, self.scale)
         # A difference as a sum: the enlarging, and 255 less that of the still. Where nothing was found, 0 and 255.
         full = g.const(np.uint8(255))
         difference = g.add("QLinearAdd", g.add("Min", base, some), self.one, self.zero, less, self.one, full, self.one, self.middle,
                            domain="com.microsoft")
-        return g.add("Concat", beyond, difference, facts, axis=3), ((beyond, 1), (difference, -1))
+        told = [self.by_pairs(v, n) for v, n in ((beyond, cell), (difference, cell), (facts, models.FACTS))]
+        return g.add("Concat", *told, axis=3), ((beyond, 1), (difference, -1))
 
     def pixels(self, inputs, whole, step, bias, zero, coarse, y_scale=None):
         """A convolution of the input's pixels, onto the fine grid."""
@@ -463,13 +524,13 @@ class Integers:
         g, whole = self.g, (getattr(self.net, f"bicubic{self.scale}") * models.LEVELS).round()[order]
         outputs, whole = len(whole), whole.numpy()
         # Chroma's cells may be odd in number.
-        pair = count == 1 and outputs <= PAIRED
+        pair, inputs = count == 1 and outputs <= PAIRED, self.cells(planes, 2, size, planes=count)
         if pair:
-            whole = of_pairs(whole)
+            inputs, whole = self.seen_by_pairs(inputs, two_as_one(whole))
         y = g.add(
-            "QLinearConv", self.cells(planes, 2, size, planes=count), self.one, self.zero, g.const(whole.astype(np.int8)),
+            "QLinearConv", inputs, self.one, self.zero, g.const(whole.astype(np.int8)),
             g.const(np.full(len(whole), 1 / models.LEVELS, np.float32)), g.const(np.zeros(len(whole), np.int8)), self.one, self.zero,
-            domain="com.microsoft", channels_last=1, kernel_shape=list(whole.shape[2:]), pads=[0] * 4, strides=[1, 2 if pair else 1])
+            domain="com.microsoft", channels_last=1, kernel_shape=list(whole.shape[2:]), pads=[0] * 4, strides=[1, 1])
         return g.add("Reshape", y, g.ints(1, 0, -1, outputs)) if pair else y
 
     def chroma(self, size):

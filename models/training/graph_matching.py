@@ -1,9 +1,9 @@
 """matching.py as ONNX nodes: the tables of a still, made once, and the look-up of every frame. Those of several stills are one below the other.
 
-Tables of a level are float32: [places, n], the cells with a margin of matching.MARGIN (halved from level to level) on
-each side and each with those that a step leads to, so that they are one row (finest level: 5, else 9), and [places], the cells alone; values are
-uint8 [places + 1, CELL^2]: what a still has beyond its enlarging, with zero at 128, and 255 less that enlarging. The last row is what is found where
-nothing is: 128, and 255.
+Tables of a level are float32: [places, 2 * n], the cells with a margin of matching.MARGIN (halved from level to level) on
+each side and each with those that a step leads to (finest level: 5, else 9), and [places], the cells alone; values are
+uint8 [places + 1, 2 * CELL^2]: what a still has beyond its enlarging, with zero at 128, and 255 less that enlarging. The last row is what is found where
+nothing is: 128, and 255. A row has the next place's, too: blocks of 2x2 places are looked up in one go, so two rows of pairs are half the look-ups.
 """
 import math
 
@@ -48,6 +48,12 @@ class Matching:
         pick = pick.reshape(-1, 1, side, side)
         return self.g.add("Conv", x, self.g.const(pick), kernel_shape=[side, side])
 
+    def paired(self, rows):
+        """[places, n] -> [places, 2 * n]: every row and the next one."""
+        g = self.g
+        after = g.add("Concat", g.add("Slice", rows, g.ints(1), g.ints(2**31 - 1), g.ints(0)), g.add("Slice", rows, g.ints(-1), g.ints(2**31 - 1), g.ints(0)), axis=0)
+        return g.add("Concat", rows, after, axis=1)
+
     def tables(self, luma, scale):
         """From a still's luma, uint8 [1,1,H,W]: the names of its tables, finest level first (of each but the coarsest, places with
         those around them, then alone), and of its values."""
@@ -66,7 +72,7 @@ class Matching:
             cells = g.add("Pad", g.add("SpaceToDepth", plane, blocksize=models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
             cells = g.add("QuantizeLinear", cells, g.const(np.float32(1)), g.const(np.uint8(zero)))
             cells = g.add("Reshape", g.add("Transpose", cells, perm=[0, 2, 3, 1]), g.ints(-1, models.CELL**2))
-            values.append(g.add("Concat", cells, g.const(np.full((1, models.CELL**2), none, np.uint8)), axis=0))
+            values.append(g.add("Concat", self.paired(cells), g.const(np.full((1, 2 * models.CELL**2), none, np.uint8)), axis=0))
         keys = g.add("Pad", mean(still, models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
         rows = []
         for level, plane in enumerate(self.pyramid(keys)):
@@ -75,7 +81,8 @@ class Matching:
                 rows.append(column)
                 break
             around = self.shifted(g.add("Pad", plane, g.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"), 1, steps(level))
-            rows += [g.add("Reshape", g.add("Transpose", around, perm=[0, 2, 3, 1]), g.ints(-1, len(steps(level)))), column]
+            around = g.add("Reshape", g.add("Transpose", around, perm=[0, 2, 3, 1]), g.ints(-1, len(steps(level))))
+            rows += [self.paired(around), column]
         return [*rows, *values]
 
     def smooth(self, x, k):
@@ -92,13 +99,13 @@ class Matching:
         return self.g.add("Mul", self.g.add("Add", unlike, self.g.const(np.float32(matching.FLAT))), elsewhere)
 
     def places(self, cells, level):
-        """(index of each cell's own place in the table of the first still [1,1,h,w], width of a still's table, its places), int32."""
+        """(index of each pair's own place in the table of the first still [1,1,h,w/2], width of a still's table, its places), int32."""
         g, zero, one, m = self.g, self.number(0), self.number(1), self.number(matching.MARGIN >> level)
         height, width = (g.add("Squeeze", g.add("Cast", v, to=I32), g.ints(0)) for v in self.size(cells))
         both = self.number(2 * (matching.MARGIN >> level))
         wide, high = g.add("Add", width, both), g.add("Add", height, both)
         row = g.add("Unsqueeze", g.add("Range", zero, height, one), g.ints(0, 1, 3))
-        column = g.add("Unsqueeze", g.add("Range", zero, width, one), g.ints(0, 1, 2))
+        column = g.add("Unsqueeze", g.add("Range", zero, width, self.number(2)), g.ints(0, 1, 2))
         own = g.add("Add", g.add("Mul", g.add("Add", row, m), wide), g.add("Add", column, m))
         return own, wide, g.add("Mul", wide, high)
 
@@ -131,10 +138,16 @@ class Matching:
         row = g.add("Div", place, side)
         return which, g.add("Sub", row, r), g.add("Sub", g.add("Sub", place, g.add("Mul", row, side)), r)
 
-    def doubled(self, blocks):
-        """Of every block, for its 2x2 places, [1,C,h,w]: as Resize this is five times as fast as by Expand."""
-        return self.g.add("Resize", blocks, "", self.g.const(np.array([1, 1, 2, 2], np.float32)), mode="nearest",
+    def doubled(self, blocks, across=2):
+        """Of every block, for its 2x2 places or for its two rows, [1,C,h,w]: as Resize this is five times as fast as by Expand."""
+        return self.g.add("Resize", blocks, "", self.g.const(np.array([1, 1, 2, across], np.float32)), mode="nearest",
                           coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+
+    def everywhere(self, blocks, cells, channels):
+        """Of every block [1,h/2,w/2,channels], for its 2x2 places [1,h,w,channels]."""
+        g = self.g
+        row = g.add("Reshape", g.add("Concat", blocks, blocks, axis=3), g.shape(*self.size(blocks, (1,)), 1, -1))
+        return g.add("Reshape", g.add("Concat", row, row, axis=1), g.shape(1, *self.size(cells), channels))
 
     def finer(self, table, plane, cells, level, which, row, column):
         """(still, distance in its table of the likest place from the own one, width of the table, how unlike the likest is), of every place
@@ -143,8 +156,9 @@ class Matching:
         own, wide, places = self.places(cells, level)
         ahead = g.add("Mul", g.add("Add", g.add("Mul", row, wide), column), self.number(2))
         other = g.add("Mul", which, places)
-        start = g.add("Add", own, self.doubled(g.add("Add", ahead, other)))
-        around = g.add("Gather", table, g.add("Squeeze", start, g.ints(0, 1)))  # [h,w,n]
+        start = g.add("Add", own, self.doubled(g.add("Add", ahead, other), across=1))
+        around = g.add("Gather", table, g.add("Squeeze", start, g.ints(0, 1)))  # [h,w/2,2n]
+        around = g.add("Reshape", around, g.ints(0, -1, len(steps(level))))
         around = g.add("Unsqueeze", g.add("Transpose", around, perm=[2, 0, 1]), g.ints(0))
         still = self.first(plane, cells, level)
         unlike = self.unlike(g.add("Concat", around, still, axis=1), cells, level)
@@ -194,14 +208,16 @@ class Matching:
         facts = [trust, g.add("Mul", trust, g.add("Sub", one, own)), nothing, g.add("Expand", calm, g.add("Shape", trust))]
         facts = g.add("Mul", g.add("Concat", *facts, axis=1), g.add("Cast", known, to=F32))
         facts = g.add("QuantizeLinear", facts, g.const(np.float32(1 / matching.SURE)), g.const(np.uint8(128)))
-        facts = g.add("Transpose", self.doubled(facts), perm=[0, 2, 3, 1])
+        facts = self.everywhere(g.add("Transpose", facts, perm=[0, 2, 3, 1]), cells, models.FACTS)
         start, _, places = self.places(cells, 0)
         # A still's values have one row more than its keys; the last row of all is nothing, and any place before the first one leads to it.
         moved = g.add("Add", moved, g.add("Mul", which, g.add("Add", places, self.number(1))))
         moved = g.add("Where", somewhere, moved, self.number(-(2**30)))
-        index = g.add("Max", g.add("Add", start, self.doubled(moved)), self.number(-1))
+        index = g.add("Max", g.add("Add", start, self.doubled(moved, across=1)), self.number(-1))
         index = g.add("Squeeze", index, g.ints(1))
         # Bytes of 0 where nothing was found, else of 255.
         some = np.array([[0], [255]], np.uint8).repeat(models.CELL**2, 1)
-        some = g.add("Gather", g.const(some), g.add("Cast", g.add("GreaterOrEqual", index, self.number(0)), to=I32))
-        return g.add("Gather", beyond, index), g.add("Gather", less, index), some, facts
+        some = g.add("Gather", g.const(some), g.add("Cast", g.add("Squeeze", somewhere, g.ints(1)), to=I32))
+        some = self.everywhere(some, cells, models.CELL**2)
+        beyond, less = (g.add("Reshape", g.add("Gather", v, index), g.ints(1, 0, -1, models.CELL**2)) for v in (beyond, less))
+        return beyond, less, some, facts

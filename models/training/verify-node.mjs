@@ -36,7 +36,7 @@ const ways = manifest.variants.flatMap((variant) => [
 ]);
 for (const { variant, file, sha256, tables, tablesFile, tablesSha256, still: stillName } of ways) {
   const session = await load(file, sha256);
-  for (const { scale, fill, stills, h, w, frames, name } of JSON.parse(jobsText)) {
+  for (const { scale, fill, damaged, stills, h, w, frames, name } of JSON.parse(jobsText)) {
     // Lost pixels are filled by the inpainting variant only.
     if (scale !== variant.scale || fill !== (variant.task === 'inpaint') || stills > 0 !== (tables !== undefined)) continue;
     const remembered = {};
@@ -82,7 +82,7 @@ for (const { variant, file, sha256, tables, tablesFile, tablesSha256, still: sti
     }
     if (wrong > 0.001 * total) failed = true;
     const share = ((100 * wrong) / total).toFixed(4);
-    console.log(`${file}${stills > 1 ? ` (${stills} stills)` : ''} ${w}x${h}: largest difference ${worst}, more than 1 in ${share} %, fastest ${Math.min(...times).toFixed(1)} ms`);
+    console.log(`${file}${stills > 1 ? ` (${stills} stills)` : ''}${damaged ? ' (damaged)' : ''} ${w}x${h}: largest difference ${worst}, more than 1 in ${share} %, fastest ${Math.min(...times).toFixed(1)} ms`);
   }
 }
 if (failed) throw new Error('the export differs from PyTorch by more than 1 in more than 0.1 % of the pixels');

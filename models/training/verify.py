@@ -77,7 +77,7 @@ def main():
             if scale not in nets:
                 continue
             net = nets[scale]
-            kinds = [(0, 0), (0.2, 0)] if scale == 1 else [(0, count) for count in ((0, 1, 2) if net.stills else (0,))]
+            kinds = [(0, 0), (0.2, 0)] + ([(0, 1), (0, 2)] if net.stills else [])
             for h, w, share, stills in [(*size, *kind) for kind in kinds for size in sizes]:
                 luma, chroma = clip(h, w, rng), rng.integers(16, 241, (2, h // 2, w // 2)).astype(np.uint8)
                 mask = np.kron(rng.random((1, h // 2, w // 2)) < share, np.ones((FRAMES, 2, 2))).astype(np.uint8) * 255
@@ -89,7 +89,7 @@ def main():
                 name = f"{tmp}/{scale}-{h}-{w}-{share}-{stills}"
                 for part, data in (("luma", luma), ("chroma", chroma), ("mask", mask), ("lumaOut", y), ("chromaOut", c), *((f"still{i}", v) for i, v in enumerate(still))):
                     Path(f"{name}.{part}").write_bytes(data.tobytes())
-                jobs.append({"scale": scale, "fill": share > 0, "stills": stills, "h": h, "w": w, "frames": FRAMES, "name": name})
+                jobs.append({"scale": scale, "fill": share > 0 and scale == 1, "damaged": share > 0, "stills": stills, "h": h, "w": w, "frames": FRAMES, "name": name})
         script = Path(__file__).with_name("verify-node.mjs")
         subprocess.run(["node", str(script), str(args.repository.resolve()), str(args.package.resolve()),
                         json.dumps(jobs)], check=True)

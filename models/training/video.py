@@ -61,7 +61,8 @@ def encoder_args(codec, kbps):
                 "-minrate", f"{kbps:.0f}k", "-bufsize", f"{kbps:.0f}k", "-qmin", "2", "-qmax", "56",
                 "-error-resilient", "1", "-auto-alt-ref", "0"] + rate
     if codec == "h264":
-        return ["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency",
+        # Nearest to what browsers send (OpenH264). What the delivered weights saw was `ultrafast`, without the loop filter.
+        return ["-c:v", "libx264", "-preset", "superfast", "-tune", "zerolatency", "-x264-params", "aq-mode=0",
                 "-profile:v", "baseline", "-bufsize", f"{kbps / 2:.0f}k"] + rate
     if codec == "vp9":
         return ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "7", "-lag-in-frames", "0", "-aq-mode", "3",

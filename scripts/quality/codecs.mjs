@@ -26,7 +26,7 @@ export function otherCodecs({ clips, packages, measured }) {
     });
   return `## Other encoders
 
-The same clips, sizes and rates through the other codecs of calls: x264 (ultrafast, zero latency), libvpx VP9 (cpu-used 7), SVT-AV1 (preset 12).${careful.join('')} Gain of
+The same clips, sizes and rates through the other codecs of calls: x264 (superfast, zero latency, baseline), libvpx VP9 (cpu-used 7), SVT-AV1 (preset 12).${careful.join('')} Gain of
 \`${name}\`, mean over the clips; E_warp of ${PLAIN} and of \`${name}\`:
 
 ${gains(points)}`;

@@ -7,10 +7,11 @@ import { basename, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ModelPackages } from '../../dist/restoration/ModelPackages.js';
 import { strengthFor } from '../../dist/restoration/strength.js';
+import { VideoFileReader } from '../../dist/restoration/VideoFileReader.js';
 import { cacheFolder } from './cache.mjs';
 
 /** To be raised when what evaluations measure changes. */
-const CACHE_VERSION = 2;
+const CACHE_VERSION = 3;
 /** The moment that is shown, seconds into each clip; shorter ones show their middle. */
 const PICTURE_AT = 1.5;
 const KERNELS = ['bilinear', 'bicubic', 'lanczos'];
@@ -35,6 +36,9 @@ const FEW_CALLS = [
 ];
 /** As in a call whose scene stays: seconds that one still serves. */
 export const STILL_EVERY_S = 30;
+/** Seconds that a still is old when a call is looked at; clips that are too short for one are left out of it. */
+export const AGES_S = [2, 5, 7.5, 15];
+export const AGED_CALL = { height: 180, rates: [60, 120] };
 export const BLUR = 2;
 export const LOST_PERCENT = 50;
 const SAME_SIZE = [
@@ -54,6 +58,7 @@ const SMALL_ONLY = 100_000;
  * @property {Row[]} codecs the judged model and what browsers and plain methods make of the other codecs
  * @property {Row[]} few the judged model and what browsers and plain methods make of calls with few pictures a second
  * @property {Row[] | null} stills the judged model with a sharp still, under its name with that; null: it takes none
+ * @property {{ startS: number, sharp: boolean, row: Row }[]} aged the judged model later in a clip, without its first picture as a still and with it
  * @property {Row[] | null} deblur null: the package has no such variant
  * @property {Row[] | null} inpaint
  * @property {Map<string, string>} pictures folder of PNGs by clip and experiment
@@ -90,6 +95,7 @@ export async function evaluateAll({ clips, seconds, packages, codecs, threads, s
     codecs: [],
     few: [],
     stills: null,
+    aged: [],
     deblur: null,
     inpaint: null,
     pictures: new Map(),
@@ -152,6 +158,16 @@ export async function evaluateAll({ clips, seconds, packages, codecs, threads, s
       const named = rows.map((row) => ({ ...row, method: `${model.name} with a still` }));
       measured.stills = [...(measured.stills ?? []), ...named];
     }
+    const { height, rates } = AGED_CALL;
+    const long = takesStills(model, 720 / height) ? await secondsOf(clip.path) : 0;
+    for (const startS of AGES_S.filter((age) => age + seconds <= long)) {
+      for (const references of ['off', 'on']) {
+        const later = ['--start', `${startS}`, '--references', references];
+        const args = [...callFlags([height], rates), ...later];
+        const rows = await run(`${height}-${startS}s-${references}`, model, [], [], args, false);
+        measured.aged.push(...rows.map((row) => ({ startS, sharp: references === 'on', row })));
+      }
+    }
     for (const { id, task, args } of SAME_SIZE) {
       const has = (/** @type {Package} */ one) => {
         return one.manifest.variants.some(
@@ -171,6 +187,14 @@ export async function evaluateAll({ clips, seconds, packages, codecs, threads, s
     }
   }
   return measured;
+}
+
+/** @param {string} path */
+async function secondsOf(path) {
+  const reader = await VideoFileReader.open(path);
+  const { frames, frameRate } = reader.info;
+  await reader.close();
+  return ((frames ?? 0) * frameRate.den) / frameRate.num;
 }
 
 /** @param {number[]} heights @param {number[]} rates kbit/s */

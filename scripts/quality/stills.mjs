@@ -1,7 +1,7 @@
 // What sharp stills of the sender are worth, at equal bits: theirs are counted.
 import { Hull, hullBdRate } from '../../dist/evaluation/hull.js';
 import { PLAIN } from './comparisons.mjs';
-import { STILL_EVERY_S } from './runs.mjs';
+import { AGED_CALL, AGES_S, STILL_EVERY_S } from './runs.mjs';
 import { mean, signed, table } from './tables.mjs';
 
 const RATES = [60_000, 120_000, 240_000, 500_000];
@@ -61,7 +61,47 @@ ${part('plain')}
 
 Over \`${name}\` without stills:
 
-${part('without')}`;
+${part('without')}
+
+${asTheyAge(clips, measured, seconds)}`;
+}
+
+/**
+ * @param {import('./clips.mjs').Clip[]} clips @param {import('./runs.mjs').Measured} measured @param {number} seconds
+ */
+function asTheyAge(clips, { calls, stills, aged }, seconds) {
+  const { height, rates } = AGED_CALL;
+  const fresh = [
+    ...calls.map((row) => ({ startS: 0, sharp: false, row })),
+    ...(stills ?? []).map((row) => ({ startS: 0, sharp: true, row })),
+  ];
+  const every = [...fresh, ...aged].filter(({ row }) => row.uplinkHeight === height);
+  const judged = new Set(aged.map(({ row }) => row.method));
+  const gain = (/** @type {string} */ clip, /** @type {number} */ startS, /** @type {number} */ rate) => {
+    const of = (/** @type {boolean} */ sharp) =>
+      every.find(
+        ({ row, ...one }) =>
+          one.sharp === sharp &&
+          one.startS === startS &&
+          row.clip === clip &&
+          row.bitrate === rate * 1_000 &&
+          (sharp || judged.has(row.method)),
+      )?.row.psnrY ?? Number.NaN;
+    return of(true) - of(false);
+  };
+  const ages = [0, ...AGES_S];
+  const rows = clips.map(({ title, file }) => [
+    title,
+    ...ages.map((age) => {
+      const gains = rates.map((rate) => gain(file, age, rate));
+      return gains.some(Number.isNaN) ? '' : gains.map((value) => signed(value)).join(', ');
+    }),
+  ]);
+  const head = ['clip', ...ages.map((age) => `${age} to ${age + seconds} s`)];
+  return `How long a still serves: what it adds to \`${[...judged].join()}\` from ${height}p at ${rates.join(' and ')} kbit/s in the same pictures (its bytes not counted), by its age. Each
+time a call begins there, with the still of the clip's very first picture.
+
+${table(head, rows)}`;
 }
 
 /** @param {Row[]} rows */

@@ -80,7 +80,8 @@ export function evaluateCommand(): Command {
       methods,
       [...KERNELS],
     )
-    .option('--seconds <n>', 'only the first seconds of each clip', bounded(0.05, 3_600))
+    .option('--seconds <n>', 'only the first seconds of each clip, or after --start', bounded(0.05, 3_600))
+    .option('--start <seconds>', 'what is left out of the beginning of each clip', bounded(0, 3_600), 0)
     .option('--pictures <folder>', 'write what the reference and every method show at one moment, as PNG')
     .option('--picture-at <seconds>', 'that moment', bounded(0, 3_600), 1)
     .option('--model <name>', 'model package')
@@ -184,6 +185,7 @@ async function evaluateAt(
       blurSigma: flags.blur,
       lossPercent: flags.loss,
       inpaintPercent: flags.inpaint,
+      startSeconds: flags.start,
       seconds: flags.seconds ?? null,
       pictures:
         flags.pictures === undefined ? null : { folder: flags.pictures, label, atSeconds: flags.pictureAt },
@@ -269,7 +271,10 @@ async function clipOf(path: string, grid: number, flags: EvaluateFlags): Promise
     path,
     ...(width >= height ? { width: long, height: short } : { width: short, height: long }),
     fps: sentFps(frameRate.num / frameRate.den, flags.fps),
-    frames: frames === null ? null : Math.round(Math.min(frames, limit)),
+    frames:
+      frames === null
+        ? null
+        : Math.max(0, Math.round(Math.min(frames - flags.start * (frameRate.num / frameRate.den), limit))),
   };
 }
 

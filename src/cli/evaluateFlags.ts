@@ -25,6 +25,8 @@ export interface EvaluateFlags {
   /** Kernels and names of model packages. */
   against: string[];
   seconds?: number;
+  /** Seconds. */
+  start: number;
   pictures?: string;
   pictureAt: number;
   model?: string;
@@ -36,7 +38,7 @@ export interface EvaluateFlags {
 
 export const NOTES = `
 Each reference is scaled so that its short side is 720, then to the uplink height (box filter), encoded in real
-time at a constant bitrate (libvpx cpu-used -6 for VP8 and 7 for VP9, x264 ultrafast zerolatency, SVT-AV1 preset 12; one thread),
+time at a constant bitrate (libvpx cpu-used -6 for VP8 and 7 for VP9, x264 superfast zerolatency baseline, SVT-AV1 preset 12; one thread),
 decoded and restored, as in calls by less where the model's manifest says so of a codec (strengths) and there is no still. Clips of fewer than
 720 lines are compared at their own size, with the same ratio to the uplink, if their short side divides evenly.
 References of more pictures a second than --fps are thinned out, to the nearest whole step: of 24 with --fps 10 every second
@@ -54,7 +56,7 @@ in five, and in ten.
 --references on gives vireo the first picture of each clip as a sharp still, where and how the page would send it on such
 an uplink: AVIF of at most 30 kB, about as good as WebP of quality 46, at 60 kbit/s, to 50 kB and 72 from 250 on; below 150 none
 where less than a third of the picture stands still for the first second. (Browsers code it with libaom, this with SVT-AV1 at the
-preset that comes nearest to it.) The still's bytes, spread over --still-every (or the clip, if
+preset that comes nearest to it.) With --start it is still that of the clip's very first picture, and so that old. The still's bytes, spread over --still-every (or the clip, if
 that is longer), are part of vireo's actualBitrate, and so of bdRate and hull; each row has them as stillBytes. Other
 methods neither have the still nor pay for it.
 

@@ -60,7 +60,14 @@ const CODECS: Readonly<Record<CallCodecName, CodecPair>> = {
   h264: {
     encoder: 'libx264',
     decoder: 'h264',
-    options: { preset: 'ultrafast', tune: 'zerolatency', 'forced-idr': '1' },
+    // Nearest to what browsers send (OpenH264): `ultrafast`, without its loop filter, is 2 to 4 dB worse at the same bitrate.
+    options: {
+      preset: 'superfast',
+      tune: 'zerolatency',
+      profile: 'baseline',
+      'forced-idr': '1',
+      'x264-params': 'aq-mode=0',
+    },
   },
   av1: {
     encoder: 'libsvtav1',

@@ -50,6 +50,9 @@ export interface ClipOptions {
   lossPercent: number;
   /** Share of the luma that is lost at random before restoration, percent. */
   inpaintPercent: number;
+  /** What is left out of the clip's beginning. Its very first picture is the still anyway, which so is that old. */
+  startSeconds: number;
+  /** Of what is left. */
   seconds: number | null;
   /** PNGs of what the reference and every method show at a time of the clip. */
   pictures: { folder: string; label: string; atSeconds: number } | null;
@@ -108,7 +111,6 @@ class ClipRun {
   #upright: FrameFilter | null = null;
   #frames = 0;
   #stillBytes = 0;
-  #begun = false;
 
   private constructor(
     options: ClipOptions,
@@ -146,18 +148,19 @@ class ClipRun {
   }
 
   async run(): Promise<ClipResult> {
-    const { seconds, path } = this.#options;
+    const { seconds, startSeconds, path } = this.#options;
     const limit =
       seconds === null ? Infinity : Math.max(1, Math.round((seconds * this.#fps.num) / this.#fps.den));
+    const start = Math.round((startSeconds * this.#fps.num) / this.#fps.den);
     let index = 0;
-    for (let sent = 0; sent < limit; ) {
+    for (let taken = 0; taken < start + limit; ) {
       const decoded = await this.#reader.next();
       if (decoded === null) break;
-      const taken = index++ % this.#stride === 0;
       try {
-        if (!taken) continue;
+        if (index++ % this.#stride !== 0) continue;
+        if (taken === 0) await this.#refer(decoded);
+        if (taken++ < start) continue;
         await this.#send(decoded);
-        sent++;
       } finally {
         decoded.free();
       }
@@ -167,7 +170,10 @@ class ClipRun {
     await this.#receive();
     for (const contender of this.#contenders) take(contender, await contender.method.flush());
     await this.#measure();
-    if (this.#frames === 0) throw new VireoError('media-invalid', `REF ${path}: no frame could be decoded`);
+    if (this.#frames === 0) {
+      const why = index === 0 ? 'no frame could be decoded' : `--start ${startSeconds}: it ends before that`;
+      throw new VireoError('media-invalid', `REF ${path}: ${why}`);
+    }
     const frames = this.#frames;
     return {
       frames,
@@ -199,12 +205,15 @@ class ClipRun {
     await this.#reader.close();
   }
 
-  async #send(decoded: Frame): Promise<void> {
+  /** The caller's: a decoded picture as it is compared. */
+  async #reference(decoded: Frame): Promise<Frame> {
     this.#upright ??= uprightFilter(this.#options.sizes.reference, this.#reader.info.rotation, decoded);
-    const reference = await this.#upright.apply(decoded);
+    return await this.#upright.apply(decoded);
+  }
+
+  async #send(decoded: Frame): Promise<void> {
+    const reference = await this.#reference(decoded);
     this.#sent.push(reference);
-    if (!this.#begun) await this.#refer(reference);
-    this.#begun = true;
     const small = await this.#shrink.apply(reference);
     try {
       await this.#uplink.send(small);
@@ -214,16 +223,21 @@ class ClipRun {
   }
 
   /** The first picture is the still, where the page would send one: a call has it from the start, or soon after. */
-  async #refer(reference: Frame): Promise<void> {
+  async #refer(decoded: Frame): Promise<void> {
     const takers = this.#contenders.flatMap(({ method }) => (method.refer === undefined ? [] : [method]));
     if (takers.length === 0) return;
     const { codec, bitrateBps, path } = this.#options;
     const budgetBps = codec === 'none' ? null : bitrateBps;
     // On a wide uplink it does not matter what stands.
     if (!worthAStill(budgetBps, 0) && !worthAStill(budgetBps, await standingAtStart(path))) return;
-    const still = await encodeStill(reference, stillBudget(budgetBps));
-    this.#stillBytes = still.length;
-    for (const method of takers) await method.refer?.(still);
+    const reference = await this.#reference(decoded);
+    try {
+      const still = await encodeStill(reference, stillBudget(budgetBps));
+      this.#stillBytes = still.length;
+      for (const method of takers) await method.refer?.(still);
+    } finally {
+      reference.free();
+    }
   }
 
   async #receive(): Promise<void> {

@@ -31,6 +31,7 @@ const flags: EvaluateFlags = {
   inpaint: 0,
   references: 'off',
   stillEvery: 30,
+  start: 0,
   against: ['bilinear', 'bicubic', 'lanczos'],
   seconds: 0.4,
   pictureAt: 0,
@@ -186,6 +187,19 @@ describe('vireo evaluate', () => {
       stillBytes: 0,
       msPerFrame: thin.on.vireo.msPerFrame,
     });
+  });
+
+  it('begins where it is told, with the still of the first picture all the same', async () => {
+    const clip = await naturalClip({ seconds: 0.6, width: 640, height: 384 });
+    const run = async (start: number) => {
+      const only = { ...flags, start, seconds: 0.2, bitrate: [240_000], against: ['bicubic'] };
+      const { rows } = await evaluate([clip], { ...only, model: 'swift', references: 'on' });
+      return rows;
+    };
+    const [first, later] = [await run(0), await run(0.3)];
+    expect(later[0]?.stillBytes).toBe(first[0]?.stillBytes);
+    expect(later[1]?.psnrY).not.toBe(first[1]?.psnrY);
+    await expect(run(5)).rejects.toThrow(/--start 5: it ends before that/);
   });
 
   it('leaves as they are the pictures of codecs that its manifest says lose by it', async () => {
