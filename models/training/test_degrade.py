@@ -17,6 +17,8 @@ SKIPPED = 77  # exit status, as Automake's tests have it; `npm test` counts it
 try:
     import numpy as np
     import PIL  # noqa: F401
+    import torch
+    import torch.nn.functional as F
 
     import build_dataset
     import dataset
@@ -55,9 +57,15 @@ def blocks(mask):
     return found.all(2)
 
 
+def near(mask, pixels):
+    """What lies that near to pixels of a mask, and they."""
+    grown = F.max_pool2d(torch.from_numpy(mask.astype(np.float32))[None, None], 2 * pixels + 1, 1, pixels)
+    return grown[0, 0].numpy() > 0
+
+
 def test_masks_mark_what_was_lost():
-    """In the first damaged picture, lost macroblocks differ from the undamaged decode, and no others; the key frame
-    that answers puts an end to it."""
+    """In the first damaged picture, lost macroblocks differ from the undamaged decode, and no others but for those near them, over whose edges the loop
+    filter carries it (ITU-T H.264, 8.7); the key frame that answers puts an end to it."""
     for w, h in ((W, H), (200, 120)):
         raw = frames(20, w, h)
         for case, burst in enumerate([(3.0, 3.3), (7.45, 7.7), (9.7, 10.4), (5.0, 5.01), (11.1, 12.9)]):
@@ -73,7 +81,7 @@ def test_masks_mark_what_was_lost():
             first = hurt[0]
             assert (got[:first] == whole[:first]).all()
             differs = got[first] != whole[first]
-            assert not (differs & ~masks[first]).any(), burst
+            assert not (differs & ~near(masks[first], 8)).any(), burst
             for y, x in np.argwhere(blocks(masks[first])):
                 assert differs[y * 16:y * 16 + 16, x * 16:x * 16 + 16].any(), (burst, y, x)
             assert (got[key[0]:] == whole[key[0]:]).all() and (got[key[0] - 1] != whole[key[0] - 1]).any()
