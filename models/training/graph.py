@@ -122,15 +122,12 @@ def masked(scale, fill):
     return scale > 1 or fill
 
 
-# Of a still: name, and what stands in a place's row, of two places beside each other; None: a number.
+# Of a still, bytes: name, and how many stand in a place's row, of two places beside each other; None: one.
 TABLES = [("keys0", 10), ("cells0", None), ("keys1", 18), ("cells1", None), ("cells2", None), ("beyond", 2 * models.CELL**2), ("less", 2 * models.CELL**2)]
 
 
-BYTES = ("beyond", "less")
-
-
 def table_ports(suffix):
-    return [(f"{name}{suffix}", U8 if name in BYTES else F32, f"{name}_places", *([width] if width else [])) for name, width in TABLES]
+    return [(f"{name}{suffix}", U8, f"{name}_places", *([width] if width else [])) for name, width in TABLES]
 
 
 def ports(net, scale, fill, layout, stills=False):

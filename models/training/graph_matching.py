@@ -1,8 +1,8 @@
 """matching.py as ONNX nodes: the tables of a still, made once, and the look-up of every frame. Those of several stills are one below the other.
 
-Tables of a level are float32: [places, 2 * n], the cells with a margin of matching.MARGIN (halved from level to level) on
+Tables of a level are uint8, as all of them: [places, 2 * n], the cells with a margin of matching.MARGIN (halved from level to level) on
 each side and each with those that a step leads to (finest level: 5, else 9), and [places], the cells alone; values are
-uint8 [places + 1, 2 * CELL^2]: what a still has beyond its enlarging, with zero at 128, and 255 less that enlarging. The last row is what is found where
+[places + 1, 2 * CELL^2]: what a still has beyond its enlarging, with zero at 128, and 255 less that enlarging. The last row is what is found where
 nothing is: 128, and 255. A row has the next place's, too: blocks of 2x2 places are looked up in one go, so two rows of pairs are half the look-ups.
 """
 import math
@@ -13,7 +13,7 @@ from onnx import TensorProto
 import matching
 import model as models
 
-F32, I32 = TensorProto.FLOAT, TensorProto.INT32
+F32, I32, U8 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.UINT8
 
 
 def steps(level):
@@ -73,16 +73,17 @@ class Matching:
             cells = g.add("QuantizeLinear", cells, g.const(np.float32(1)), g.const(np.uint8(zero)))
             cells = g.add("Reshape", g.add("Transpose", cells, perm=[0, 2, 3, 1]), g.ints(-1, models.CELL**2))
             values.append(g.add("Concat", self.paired(cells), g.const(np.full((1, 2 * models.CELL**2), none, np.uint8)), axis=0))
-        keys = g.add("Pad", mean(still, models.CELL), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge")
-        rows = []
-        for level, plane in enumerate(self.pyramid(keys)):
-            column = g.add("Reshape", plane, g.ints(-1))
+        plane, rows = g.add("Pad", g.add("Round", mean(still, models.CELL)), g.ints(0, 0, m, m, 0, 0, m, m), mode="edge"), []
+        for level in range(matching.LEVELS):
+            if level > 0:
+                plane = g.add("Round", mean(plane, 2))
+            column = g.add("Cast", g.add("Reshape", plane, g.ints(-1)), to=U8)
             if level == matching.LEVELS - 1:
                 rows.append(column)
                 break
             around = self.shifted(g.add("Pad", plane, g.ints(0, 0, 1, 1, 0, 0, 1, 1), mode="edge"), 1, steps(level))
             around = g.add("Reshape", g.add("Transpose", around, perm=[0, 2, 3, 1]), g.ints(-1, len(steps(level))))
-            rows += [self.paired(around), column]
+            rows += [g.add("Cast", self.paired(around), to=U8), column]
         return [*rows, *values]
 
     def smooth(self, x, k):
@@ -110,12 +111,13 @@ class Matching:
         return own, wide, g.add("Mul", wide, high)
 
     def first(self, plane, cells, level):
-        """The cells of the first still that lie where `cells` do, [1,1,h,w]."""
+        """The cells of the first still that lie where `cells` do, float32 [1,1,h,w]."""
         g, margin = self.g, matching.MARGIN >> level
         height, width = self.size(cells)
         wide, high = (g.add("Add", v, g.ints(2 * margin)) for v in (width, height))
         ends = g.shape(g.ints(1), *(g.add("Add", v, g.ints(margin)) for v in (height, width)))
-        return g.add("Slice", g.add("Reshape", plane, g.shape(-1, 1, high, wide)), g.ints(0, margin, margin), ends, g.ints(0, 2, 3))
+        own = g.add("Slice", g.add("Reshape", plane, g.shape(-1, 1, high, wide)), g.ints(0, margin, margin), ends, g.ints(0, 2, 3))
+        return g.add("Cast", own, to=F32)
 
     def coarsest(self, plane, cells, level):
         """(still, row, column) of the likest places, the last two from the cells' own, int32 [1,1,h,w]."""
@@ -125,7 +127,8 @@ class Matching:
         plane = g.add("Reshape", plane, g.shape(-1, 1, high, wide))
         spare = margin - reach
         ends = g.shape(*(g.add("Add", v, g.ints(margin + reach)) for v in (height, width)))
-        every = self.shifted(g.add("Slice", plane, g.ints(spare, spare), ends, g.ints(2, 3)), reach)
+        plane = g.add("Slice", plane, g.ints(spare, spare), ends, g.ints(2, 3))
+        every = self.shifted(g.add("Cast", plane, to=F32), reach)
         places = np.array(matching.near(reach))
         elsewhere = np.where(places.any(1), matching.STILL, 1.0).astype(np.float32).reshape(1, -1, 1, 1)
         unlike = g.add("Add", self.against(self.unlike(every, cells, level), g.const(elsewhere)),
@@ -158,7 +161,7 @@ class Matching:
         other = g.add("Mul", which, places)
         start = g.add("Add", own, self.doubled(g.add("Add", ahead, other), across=1))
         around = g.add("Gather", table, g.add("Squeeze", start, g.ints(0, 1)))  # [h,w/2,2n]
-        around = g.add("Reshape", around, g.ints(0, -1, len(steps(level))))
+        around = g.add("Cast", g.add("Reshape", around, g.ints(0, -1, len(steps(level)))), to=F32)
         around = g.add("Unsqueeze", g.add("Transpose", around, perm=[2, 0, 1]), g.ints(0))
         still = self.first(plane, cells, level)
         unlike = self.unlike(g.add("Concat", around, still, axis=1), cells, level)

@@ -78,7 +78,7 @@ def places(cells, stills, finest=0):
     pyramid = [(cells, stills, MARGIN)]
     for _ in range(LEVELS - 1):
         one, other, margin = pyramid[-1]
-        pyramid.append((F.avg_pool2d(one, 2), F.avg_pool2d(other.flatten(1, 2), 2).unflatten(1, (-1, 1)), margin // 2))
+        pyramid.append((F.avg_pool2d(one, 2), F.avg_pool2d(other.flatten(1, 2), 2).round().unflatten(1, (-1, 1)), margin // 2))
     b, _, h, w = pyramid[-1][0].shape
     places = models.constant(everywhere, stills.shape[1], device=cells.device).view(1, -1, 1, 1, 3).expand(b, -1, h, w, -1)
     cost = NEAR * (places[..., 1:] ** 2).sum(-1)
@@ -110,8 +110,8 @@ def match(cells, stills):
 
 
 def keys_of(still):
-    """Mean luma of a still's cells."""
-    return F.avg_pool2d(still, models.CELL)
+    """Mean luma of a still's cells, in whole code values, as that of larger ones: tables of bytes are looked up sooner."""
+    return F.avg_pool2d(still, models.CELL).round()
 
 
 def tables(still, scale):
