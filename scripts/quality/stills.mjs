@@ -70,6 +70,7 @@ ${asTheyAge(clips, measured, seconds)}`;
  * @param {import('./clips.mjs').Clip[]} clips @param {import('./runs.mjs').Measured} measured @param {number} seconds
  */
 function asTheyAge(clips, { calls, stills, aged }, seconds) {
+  if (aged.length === 0) return '';
   const { height, rates } = AGED_CALL;
   const fresh = [
     ...calls.map((row) => ({ startS: 0, sharp: false, row })),
