@@ -12,6 +12,7 @@ import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 import { CallCodec } from '../dist/evaluation/CallCodec.js';
+import { DEFAULT_FPS, sentFps } from '../dist/evaluation/evaluateClip.js';
 import { QualityMeter } from '../dist/evaluation/QualityMeter.js';
 import { FrameFilter } from '../dist/restoration/filters.js';
 import { VideoFileReader } from '../dist/restoration/VideoFileReader.js';
@@ -41,7 +42,7 @@ if (positionals.length === 0 || !(seconds > 0) || !rates.every((rate) => rate > 
 async function sentPictures(path) {
   const reader = await VideoFileReader.open(path);
   const { num, den } = reader.info.frameRate;
-  const stride = Math.max(1, Math.round(num / den / 30));
+  const stride = Math.round(num / den / sentFps(num / den, DEFAULT_FPS));
   const shrink = new FrameFilter(`scale=${WIDTH}:${HEIGHT}:flags=area,format=yuv420p`);
   const pictures = [];
   const fps = { num, den: den * stride };

@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 /**
- * What a frame takes each variant of model packages, without and with a sharp still: turn by turn in one process, on as many threads as told,
+ * What a frame takes each variant of model packages, without and with a sharp still, and damaged: turn by turn in one process, on as many threads as told,
  * with the session options of the relay. 1280x720 out. Prints a table of medians and fastest frames, milliseconds.
+ *
+ * Run after `npm run build`.
  *
  *   node bench/packages.mjs models/swift OTHER/swift... [--threads 1] [--rounds 4] [--frames 20]
  *
@@ -11,6 +13,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { resolveDimension } from '../dist/restoration/ModelSession.js';
+import { sessionOptions } from '../dist/restoration/OnnxGraph.js';
 
 const OUT = { h: 720, w: 1280 };
 const { values, positionals } = parseArgs({
@@ -26,11 +30,9 @@ if (positionals.length === 0 || !(threads > 0) || !(rounds > 0) || !(frames > 2)
   process.stderr.write('packages: FOLDER... [--threads 1] [--rounds 4] [--frames 20]\n');
   process.exit(1);
 }
-const options = {
-  executionProviders: ['cpu'],
-  intraOpNumThreads: threads,
-  extra: { session: { set_denormal_as_zero: '1', intra_op: { allow_spinning: '0' } } },
-};
+const options = sessionOptions({ provider: 'cpu', threads });
+/** Frames as they mostly are, with a still of the same, and with a part lost. */
+const WAYS = ['', 'with a still', 'damaged'];
 
 /** Waves with some noise, limited range: no part of the graph takes a short cut. */
 function picture(height, width) {
@@ -49,18 +51,9 @@ function zeros(dtype, dims) {
   return new Tensor(dtype, dtype === 'uint8' ? new Uint8Array(length) : new Float32Array(length), dims);
 }
 
-/** Dimensions as a manifest writes them: h, w/2, 24. */
-function sizes(shape, { h, w }) {
-  return shape.map((part) => {
-    const [, side, op, by] = /^([hw])(?:([*/])(\d+))?$/.exec(`${part}`) ?? [];
-    if (side === undefined) return Number(part);
-    const size = side === 'h' ? h : w;
-    return op === '*' ? size * Number(by) : op === '/' ? size / Number(by) : size;
-  });
-}
-
-async function opened(folder, variant, still) {
+async function opened(folder, variant, way) {
   const { references } = variant;
+  const still = way === 'with a still';
   const at = { h: OUT.h / variant.scale, w: OUT.w / variant.scale };
   const session = await InferenceSession.create(
     join(folder, still ? references.file : variant.file),
@@ -70,15 +63,22 @@ async function opened(folder, variant, still) {
     [variant.luma]: picture(at.h, at.w),
     [variant.chroma]: zeros('uint8', [1, 2, at.h / 2, at.w / 2]),
     [variant.strength]: new Tensor('float32', Float32Array.of(1), [1]),
-    ...(variant.mask === undefined ? {} : { [variant.mask]: zeros('uint8', [1, 1, at.h, at.w]) }),
   };
-  for (const { input, dtype, shape } of variant.state) feeds[input] = zeros(dtype, sizes(shape, at));
+  if (variant.mask !== undefined) {
+    feeds[variant.mask] = zeros('uint8', [1, 1, at.h, at.w]);
+    if (way === 'damaged') feeds[variant.mask].data.fill(255, 0, 16 * at.w);
+  }
+  for (const { input, dtype, shape } of variant.state)
+    feeds[input] = zeros(
+      dtype,
+      shape.map((part) => resolveDimension(part, at.w, at.h, input)),
+    );
   if (still) {
     const tables = await InferenceSession.create(join(folder, references.tablesFile), options);
     const made = await tables.run({ [references.still]: picture(OUT.h, OUT.w) });
     for (const { input, output } of references.tables) feeds[input] = made[output];
   }
-  const name = `${variant.file}${still ? ' with a still' : ''}`;
+  const name = `${variant.file} ${way}`.trim();
   return { folder, name, variant, session, feeds, ms: [] };
 }
 
@@ -86,8 +86,12 @@ const runs = [];
 for (const folder of positionals) {
   const { variants } = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8'));
   for (const variant of variants) {
-    for (const still of variant.references === undefined ? [false] : [false, true])
-      runs.push(await opened(folder, variant, still));
+    const { references, mask } = variant;
+    for (const way of WAYS) {
+      if (way === 'with a still' && references === undefined) continue;
+      if (way === 'damaged' && mask === undefined) continue;
+      runs.push(await opened(folder, variant, way));
+    }
   }
 }
 for (let round = 0; round < rounds; round++) {

@@ -52,7 +52,8 @@ def tables(report):
     rounding = [r for r in report.get("rounding", []) if r["codec"] != "none" or r["blur"] or r["lost"]]
     if rounding:
         worst = max(rounding, key=lambda r: r["floatMinusInt8"])
-        out += ["", f"Rounding to integers costs {worst['floatMinusInt8']:.2f} dB at most (mean over the clips, the same weights in floats)."]
+        cost = max(0, worst["floatMinusInt8"])
+        out += ["", f"Rounding to integers costs {cost:.2f} dB at most (mean over the clips, the same weights in floats)."]
     return "\n".join(out)
 
 

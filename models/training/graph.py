@@ -470,21 +470,21 @@ class Integers:
             for place in (0, 1):
                 both[place, :, at:at + part.shape[1]] = part * sign
                 at += part.shape[1]
-        y = self.of_pairs(told, both, step, conv, gates, 1)
+        y = self.of_pairs(told, self.middle, 1, both, step, conv, gates)
         return y if gates else self.g.add("Reshape", y, self.g.ints(1, 0, -1, len(whole)))
 
     def gates(self, x, conv):
         """A Conv of a fine cell's features as of pairs of them, two gates: [1,H,W/2,FEWEST], of which four are used, both places' of one and then of the other."""
         whole, step = models.levels(conv.weight)
         both = torch.stack([F.pad(whole[:, :, 0, 0], pads) for pads in ((0, self.net.fine), (self.net.fine, 0))])
-        return self.of_pairs(self.by_pairs(x, self.net.fine), both, step, conv, True, models.STEP)
+        return self.of_pairs(self.by_pairs(x, self.net.fine), self.zero, models.STEP, both, step, conv, gates=True)
 
-    def of_pairs(self, x, both, step, conv, gates, scale):
+    def of_pairs(self, x, x_zero, x_scale, both, step, conv, gates):
         """A QLinearConv of whole weights [place, outputs, inputs of a pair], outputs by place or, of gates, places by output."""
         order = (1, 0) if gates else (0, 1)
         bias, step = (v.detach().flatten().expand(2, -1).permute(order).flatten() for v in (conv.bias, step))
-        zero = self.middle if scale == 1 else self.zero
-        return self.conv(x, zero, both.permute(*order, 2).flatten(0, 1)[:, :, None, None], step, bias.numpy(), self.middle, x_scale=scale)
+        whole = both.permute(*order, 2).flatten(0, 1)[:, :, None, None]
+        return self.conv(x, x_zero, whole, step, bias.numpy(), self.middle, x_scale=x_scale)
 
     def told(self, luma, base):
         """(what a still says of every pair of fine cells [1,H,W/2,…]; the two parts of it that can be added to a cell, with their signs)."""

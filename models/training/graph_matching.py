@@ -146,7 +146,7 @@ class Matching:
         return self.g.add("Resize", blocks, "", self.g.const(np.array([1, 1, 2, across], np.float32)), mode="nearest",
                           coordinate_transformation_mode="asymmetric", nearest_mode="floor")
 
-    def everywhere(self, blocks, cells, channels):
+    def doubled_nhwc(self, blocks, cells, channels):
         """Of every block [1,h/2,w/2,channels], for its 2x2 places [1,h,w,channels]."""
         g = self.g
         row = g.add("Reshape", g.add("Concat", blocks, blocks, axis=3), g.shape(*self.size(blocks, (1,)), 1, -1))
@@ -211,7 +211,7 @@ class Matching:
         facts = [trust, g.add("Mul", trust, g.add("Sub", one, own)), nothing, g.add("Expand", calm, g.add("Shape", trust))]
         facts = g.add("Mul", g.add("Concat", *facts, axis=1), g.add("Cast", known, to=F32))
         facts = g.add("QuantizeLinear", facts, g.const(np.float32(1 / matching.SURE)), g.const(np.uint8(128)))
-        facts = self.everywhere(g.add("Transpose", facts, perm=[0, 2, 3, 1]), cells, models.FACTS)
+        facts = self.doubled_nhwc(g.add("Transpose", facts, perm=[0, 2, 3, 1]), cells, models.FACTS)
         start, _, places = self.places(cells, 0)
         # A still's values have one row more than its keys; the last row of all is nothing, and any place before the first one leads to it.
         moved = g.add("Add", moved, g.add("Mul", which, g.add("Add", places, self.number(1))))
@@ -221,6 +221,6 @@ class Matching:
         # Bytes of 0 where nothing was found, else of 255.
         some = np.array([[0], [255]], np.uint8).repeat(models.CELL**2, 1)
         some = g.add("Gather", g.const(some), g.add("Cast", g.add("Squeeze", somewhere, g.ints(1)), to=I32))
-        some = self.everywhere(some, cells, models.CELL**2)
+        some = self.doubled_nhwc(some, cells, models.CELL**2)
         beyond, less = (g.add("Reshape", g.add("Gather", v, index), g.ints(1, 0, -1, models.CELL**2)) for v in (beyond, less))
         return beyond, less, some, facts

@@ -161,11 +161,11 @@ export async function evaluateAll({ clips, seconds, packages, codecs, threads, s
     const { height, rates } = AGED_CALL;
     const long = takesStills(model, 720 / height) ? await secondsOf(clip.path) : 0;
     for (const startS of AGES_S.filter((age) => age + seconds <= long)) {
-      for (const references of ['off', 'on']) {
-        const later = ['--start', `${startS}`, '--references', references];
+      for (const sharp of [false, true]) {
+        const later = ['--start', `${startS}`, ...(sharp ? ['--references', 'on'] : [])];
         const args = [...callFlags([height], rates), ...later];
-        const rows = await run(`${height}-${startS}s-${references}`, model, [], [], args, false);
-        measured.aged.push(...rows.map((row) => ({ startS, sharp: references === 'on', row })));
+        const rows = await run(`${height}-${startS}s${sharp ? '-still' : ''}`, model, [], [], args, false);
+        measured.aged.push(...rows.map((row) => ({ startS, sharp, row })));
       }
     }
     for (const { id, task, args } of SAME_SIZE) {

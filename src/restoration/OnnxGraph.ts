@@ -126,7 +126,8 @@ export class OnnxGraph {
   }
 }
 
-function sessionOptions(how: GraphOptions): InferenceSession.SessionOptions {
+/** How every session here is opened. */
+export function sessionOptions(how: GraphOptions): InferenceSession.SessionOptions {
   return {
     executionProviders: executionProviders(how.provider, how.hostNodes),
     graphOptimizationLevel: 'all',
