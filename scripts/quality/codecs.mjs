@@ -45,6 +45,19 @@ On a thin uplink browsers send fewer pictures, each with more bits, and what mov
 ${gains(points)}`;
 }
 
+/** @param {import('./report.mjs').Report} report @returns {string} */
+export function sizesBetween({ clips, packages, measured }) {
+  const { name } = packages.model;
+  const points = comparedPoints(measured.between, name, clips);
+  if (points.length === 0) return '';
+  return `## Sizes in between
+
+What browsers choose by themselves on a thin uplink (three quarters and three eighths of 720 lines), and cameras of 320x240 have. The relay enlarges such a picture bicubically to the input
+of the variant that is next; from 397 lines on only with \`restoration.sameSize\`. Gain of \`${name}\`, mean over the clips; E_warp of ${PLAIN} and of \`${name}\`:
+
+${gains(points)}`;
+}
+
 /** What is gained at each point, and where something is lost. @param {Point[]} points */
 function gains(points) {
   const rows = points.map(({ codec, height, bitrate, compared }) => {

@@ -61,7 +61,9 @@ function neverWorse({ clips, packages, measured }) {
 /** @param {Report} report */
 export function bestAgainstBest({ clips, packages, measured }) {
   const { name } = packages.model;
-  const rows = measured.calls.map((row) => (row.method === name ? { ...row, method: 'vireo' } : row));
+  const judged = (/** @type {Row[]} */ rows) =>
+    rows.map((row) => (row.method === name ? { ...row, method: 'vireo' } : row));
+  const rows = judged(measured.calls);
   const hull = hullOf(rows);
   if (hull === null) return '';
   const parts = [];
@@ -99,7 +101,22 @@ Whoever sends plainly may choose the resolution, too. Here the best height resto
 at the same rate, clip by clip at the bits really sent: gain in dB, in brackets the two heights. Between two encodes quality is taken to follow
 log-rate; a rate below the thriftiest encode stands for what that one took. A height without a variant in the package counts on the plain side alone.
 
-${parts.join('\n\n')}`;
+${parts.join('\n\n')}
+
+${withSizesBetween(hullOf([...rows, ...judged(measured.between.filter(({ codec }) => codec === 'vp8'))]), measured)}`;
+}
+
+/** @param {ReturnType<typeof hullOf>} hull @param {import('./runs.mjs').Measured} measured */
+function withSizesBetween(hull, { between }) {
+  if (hull === null || between.length === 0) return '';
+  const heights = distinct(between.map((row) => row.uplinkHeight)).sort((a, b) => a - b);
+  const summary = hull.summary.filter(
+    ({ against, bitrate }) => against === PLAIN && HULL_RATES.includes(bitrate),
+  );
+  const gains = summary.map(({ bitrate, gain }) => `${signed(gain)} dB at ${bitrate / 1_000} kbit/s`);
+  const percent = hull.bdRate[`vireo hull vs ${PLAIN} hull`];
+  const total = percent === undefined ? '' : `; BD-rate ${signed(percent, 1)} %`;
+  return `Where both sides may send ${heights.map((height) => `${height}p`).join(', ')}, too (at two rates each): against ${PLAIN} ${gains.join(', ')}${total}.`;
 }
 
 /** @param {Report} report */

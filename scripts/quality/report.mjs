@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { fewPictures, otherCodecs } from './codecs.mjs';
+import { fewPictures, otherCodecs, sizesBetween } from './codecs.mjs';
 import { BROWSER, bestAgainstBest, byMethod, clipByClip, inShort, PLAIN, sameSize } from './comparisons.mjs';
 import { MEASURED_BEFORE, PUBLISHED } from './published.mjs';
 import { sharpStills } from './stills.mjs';
@@ -48,6 +48,7 @@ sends them: VP8 in real time at a constant bitrate, scaled down from 720 lines. 
     clipByClip(report),
     otherCodecs(report),
     fewPictures(report),
+    sizesBetween(report),
     sameSize(report),
     await precision(),
     published(),

@@ -5,13 +5,14 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { variantFor } from '../../dist/evaluation/models.js';
 import { ModelPackages } from '../../dist/restoration/ModelPackages.js';
 import { strengthFor } from '../../dist/restoration/strength.js';
 import { VideoFileReader } from '../../dist/restoration/VideoFileReader.js';
 import { cacheFolder } from './cache.mjs';
 
 /** To be raised when what evaluations measure changes. */
-const CACHE_VERSION = 3;
+const CACHE_VERSION = 4;
 /** The moment that is shown, seconds into each clip; shorter ones show their middle. */
 const PICTURE_AT = 1.5;
 const KERNELS = ['bilinear', 'bicubic', 'lanczos'];
@@ -34,6 +35,13 @@ const FEW_CALLS = [
   { id: '180', heights: [180], rates: [60, 120, 240] },
   { id: '360', heights: [360], rates: [120, 250] },
 ];
+/** What browsers come to between the sizes of the variants, by themselves or for cameras of few pixels, and the codecs it is looked at with. */
+const BETWEEN_CALLS = [
+  { id: '144', heights: [144], rates: [40, 60] },
+  { id: '240-270', heights: [240, 270], rates: [90, 180] },
+  { id: '540', heights: [540], rates: [350, 700] },
+];
+const BETWEEN_CODECS = ['vp8', 'h264'];
 /** As in a call whose scene stays: seconds that one still serves. */
 export const STILL_EVERY_S = 30;
 /** Seconds that a still is old when a call is looked at; clips that are too short for one are left out of it. */
@@ -57,6 +65,7 @@ const SMALL_ONLY = 100_000;
  * @property {Row[]} calls rows of all clips, the judged model under its own name
  * @property {Row[]} codecs the judged model and what browsers and plain methods make of the other codecs
  * @property {Row[]} few the judged model and what browsers and plain methods make of calls with few pictures a second
+ * @property {Row[]} between the judged model and what browsers and plain methods make of sizes between those of the variants
  * @property {Row[] | null} stills the judged model with a sharp still, under its name with that; null: it takes none
  * @property {{ startS: number, sharp: boolean, row: Row }[]} aged the judged model later in a clip, without its first picture as a still and with it
  * @property {Row[] | null} deblur null: the package has no such variant
@@ -94,6 +103,7 @@ export async function evaluateAll({ clips, seconds, packages, codecs, threads, s
     calls: [],
     codecs: [],
     few: [],
+    between: [],
     stills: null,
     aged: [],
     deblur: null,
@@ -149,6 +159,13 @@ export async function evaluateAll({ clips, seconds, packages, codecs, threads, s
       // Fewer pictures take less time: flicker is a mean over more of them so.
       const args = [...callFlags(heights, rates), '--fps', `${FEW}`, '--seconds', `${2 * seconds}`];
       measured.few.push(...(await run(`${id}-few`, model, [], ['bilinear', 'bicubic'], args, false)));
+    }
+    for (const codec of BETWEEN_CODECS.filter((one) => one === 'vp8' || codecs.includes(one))) {
+      for (const { id, heights, rates } of BETWEEN_CALLS) {
+        const args = ['--codec', codec, ...callFlags(heights, rates)];
+        const rows = await run(`${id}-${codec}`, model, [], ['bilinear', 'bicubic'], args, false);
+        measured.between.push(...rows);
+      }
     }
     for (const { id, heights, rates } of CALLS) {
       const sharpened = heights.filter((height) => takesStills(model, 720 / height));
@@ -237,14 +254,16 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
   // Variants for other sizes than are sent have no part in it, nor what other codecs' pictures take.
   const codec = (args.includes('--codec') && args[args.indexOf('--codec') + 1]) || 'vp8';
   const heights = (args[args.indexOf('--uplink-height') + 1] ?? '').split(',');
-  const checksums = [judged, ...against].map(({ manifest }) =>
-    manifest.variants
-      .filter(({ scale }) => heights.includes(`${720 / /** @type {number} */ (scale)}`))
-      .map(({ sha256, strengths, references }) => {
-        const share = strengthFor({ strengths }, codec);
-        const how = share === 1 ? sha256 : [sha256, share];
-        return args.includes('--references') ? [how, references, ...stills] : how;
-      }),
+  const inpaint = args.includes('--inpaint') ? 1 : 0;
+  const checksums = [judged, ...against].map((one) =>
+    heights.map((height) => {
+      const variant = variantFor(one, Number(height), { codec, inpaint });
+      if (variant === undefined) return null;
+      const { sha256, references } = variant;
+      const share = strengthFor(variant, codec);
+      const how = share === 1 ? sha256 : [sha256, share];
+      return args.includes('--references') ? [how, references, ...stills] : how;
+    }),
   );
   const key = createHash('sha256')
     .update(JSON.stringify([CACHE_VERSION, clip.file, content, judged.name, checksums, args, methods, graph]))

@@ -5,7 +5,7 @@ import { Command, Option } from 'commander';
 import { VireoError } from '../errors.js';
 import { type ClipSizes, DEFAULT_FPS, evaluateClip, sentFps } from '../evaluation/evaluateClip.js';
 import { kernelMethod, type Method, modelMethod } from '../evaluation/methods.js';
-import { EvaluatedModels, scaleOf } from '../evaluation/models.js';
+import { EvaluatedModels } from '../evaluation/models.js';
 import {
   type EvaluationReport,
   type EvaluationRow,
@@ -113,6 +113,7 @@ export async function evaluate(paths: readonly string[], flags: EvaluateFlags): 
     model,
     against: await packagesOf(flags),
     uplinkHeights: flags.uplinkHeight,
+    codec: flags.codec,
     inpaint: flags.inpaint,
   });
   // Every clip is looked at before the first takes its minutes.
@@ -126,10 +127,7 @@ export async function evaluate(paths: readonly string[], flags: EvaluateFlags): 
     packages: models.packages,
     references,
     warmUpSizes: clips.flatMap((clip) =>
-      flags.uplinkHeight.map((height) => ({
-        scale: scaleOf(height) as 1 | 2 | 4,
-        ...sizesAt(clip, height).uplink,
-      })),
+      models.scales.map((scale) => ({ scale, width: clip.width / scale, height: clip.height / scale })),
     ),
   });
   try {
@@ -221,7 +219,7 @@ async function openMethods(
   device: InferenceDevice,
   models: EvaluatedModels,
   uplinkHeight: number,
-  { uplink, reference }: ClipSizes,
+  { reference }: ClipSizes,
   flags: EvaluateFlags,
 ): Promise<Method[]> {
   const opened: Method[] = [];
@@ -231,7 +229,8 @@ async function openMethods(
     if (kernel !== undefined) opened.push(kernelMethod(kernel, reference, flags.inpaint));
     else if (used !== undefined) {
       const { packageName, variant } = used;
-      const stream = await device.openStream({ packageName, variant, ...uplink });
+      const [width, height] = [reference.width / variant.scale, reference.height / variant.scale];
+      const stream = await device.openStream({ packageName, variant, width, height });
       stream.strength = strengthFor(variant, flags.codec);
       opened.push(modelMethod(wanted, stream, flags.references === 'on' && wanted === RESTORED));
     }
@@ -279,8 +278,9 @@ async function clipOf(path: string, grid: number, flags: EvaluateFlags): Promise
 }
 
 function sizesAt({ width, height }: Clip, uplinkHeight: number): ClipSizes {
-  const scale = scaleOf(uplinkHeight);
-  return { uplink: { width: width / scale, height: height / scale }, reference: { width, height } };
+  const share = uplinkHeight / DEFAULT_TARGET_SHORT_SIDE;
+  const even = (side: number): number => Math.max(2, Math.round((side * share) / 2) * 2);
+  return { uplink: { width: even(width), height: even(height) }, reference: { width, height } };
 }
 
 async function makePicturesFolder({ pictures }: EvaluateFlags): Promise<void> {

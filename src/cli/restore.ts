@@ -12,8 +12,15 @@ import {
 } from '../restoration/chooseModel.js';
 import { restoreFile } from '../restoration/FileRestorer.js';
 import { BLANK_LUMA, MASK_LUMA } from '../restoration/filters.js';
-import { DEFAULT_TARGET_SHORT_SIDE, type Fit, fitPicture, type Task } from '../restoration/fit.js';
+import {
+  DEFAULT_TARGET_SHORT_SIDE,
+  type Fit,
+  type FitResult,
+  fitPicture,
+  type Task,
+} from '../restoration/fit.js';
 import { createInferenceDevice } from '../restoration/InferenceDevice.js';
+import type { Manifest } from '../restoration/manifest.js';
 import { BlankedPixels, MaskFile, type MaskSource } from '../restoration/masks.js';
 import { decodeStill } from '../restoration/stills.js';
 import type { InferenceDevice, ModelPackage } from '../restoration/types.js';
@@ -182,14 +189,25 @@ function fitInput(
   const { width, height } = reader.info;
   const shortSide = Math.min(width, height);
   const inpaints = tasks[0] === 'inpaint';
-  const ownSize = { targetShortSide: shortSide, tasks, mayPad: true };
+  const ownSize = { targetShortSide: shortSide, tasks, mayPad: true, mayShrink: true };
   const target = flags.height ?? (inpaints ? shortSide : DEFAULT_TARGET_SHORT_SIDE);
-  const fitted = fitPicture(model.manifest, width, height, { ...ownSize, targetShortSide: target });
+  const fitOf = (manifest: Manifest): FitResult =>
+    fitPicture(manifest, width, height, { ...ownSize, targetShortSide: target });
+  if (flags.reference !== undefined) {
+    // A variant that looks details up is worth more than one whose input is nearer.
+    const variants = model.manifest.variants.filter(({ references }) => references !== undefined);
+    const looksUp = fitOf({ ...model.manifest, variants });
+    if (looksUp.fits) return looksUp;
+  }
+  const fitted = fitOf(model.manifest);
   const what = `IN ${reader.path} is ${width}x${height}`;
   if (fitted.fits) {
     const { keepsSize, variant } = fitted;
     if (flags.task === 'deblur' && variant.scale === 1 && !keepsSize) {
-      const bySr = fitPicture(model.manifest, width, height, { targetShortSide: target }).fits;
+      const bySr = fitPicture(model.manifest, width, height, {
+        targetShortSide: target,
+        mayShrink: true,
+      }).fits;
       const hint = bySr ? '; --task sr is made for such pictures' : '';
       note(`${what}: enlarged to ${target} lines (--height) before it is deblurred${hint}`);
     }

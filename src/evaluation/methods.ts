@@ -1,7 +1,7 @@
 /** Ways to make of a decoded picture one of the reference's size, timed. */
 import type { Frame } from 'node-av';
 import { copyLuma, copyToI420, type FrameTags, frameOf, tagsOf } from '../restoration/ffmpeg.js';
-import { type Kernel, type PictureSize, scaleFilter } from '../restoration/filters.js';
+import { type FrameFilter, type Kernel, type PictureSize, scaleFilter } from '../restoration/filters.js';
 import { decodeStill } from '../restoration/stills.js';
 import type { InputPicture, RestorationStream } from '../restoration/types.js';
 import { fillFilter } from './LostPixels.js';
@@ -53,10 +53,12 @@ export function kernelMethod(kernel: Kernel, size: PictureSize, lostPercent = 0)
 
 /**
  * Restores in the blocks of the stream's variant; the last one is filled up with its last picture. `references`: with the
- * still, where the stream takes one.
+ * still, where the stream takes one. Pictures of a size in between are scaled to the stream's input first.
  */
 export function modelMethod(name: string, stream: RestorationStream, references = false): Method {
   const { T } = stream.variant;
+  const { inputWidth, inputHeight } = stream;
+  let toInput: FrameFilter | null = null;
   let block: { picture: InputPicture; tags: FrameTags }[] = [];
 
   const restore = async (): Promise<Results> => {
@@ -87,10 +89,21 @@ export function modelMethod(name: string, stream: RestorationStream, references 
     name,
     ...(references && stream.takesReferences ? { refer } : {}),
     async push(picture, lost) {
-      const buffer = stream.allocateInput();
-      copyToI420(picture, buffer);
-      const { width, height } = picture;
-      const input: InputPicture = { buffer, width, height, rtpTimestamp90k: 0, fullRange: false };
+      const input: InputPicture = {
+        buffer: stream.allocateInput(),
+        width: inputWidth,
+        height: inputHeight,
+        rtpTimestamp90k: 0,
+        fullRange: false,
+      };
+      if (picture.width === inputWidth && picture.height === inputHeight) copyToI420(picture, input.buffer);
+      else {
+        // As the relay scales what it decodes.
+        toInput ??= scaleFilter({ width: inputWidth, height: inputHeight }, 'bicubic');
+        const scaled = await toInput.apply(picture);
+        copyToI420(scaled, input.buffer);
+        scaled.free();
+      }
       if (lost !== null && stream.variant.mask !== undefined) {
         input.mask = stream.allocateMask();
         copyLuma(lost, input.mask);
@@ -99,7 +112,10 @@ export function modelMethod(name: string, stream: RestorationStream, references 
       return block.length < T ? NOTHING : await restore();
     },
     flush: restore,
-    close: () => stream.close(),
+    close() {
+      stream.close();
+      toInput?.close();
+    },
   };
 }
 

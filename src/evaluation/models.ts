@@ -1,7 +1,8 @@
 /** The model packages of one evaluation: which variant of each restores what is sent at a height. */
 import { VireoError } from '../errors.js';
-import { DEFAULT_TARGET_SHORT_SIDE, type Task } from '../restoration/fit.js';
+import { chooseVariant, DEFAULT_TARGET_SHORT_SIDE, type Scale, type Task } from '../restoration/fit.js';
 import type { Variant } from '../restoration/manifest.js';
+import { strengthFor } from '../restoration/strength.js';
 import type { ModelPackage } from '../restoration/types.js';
 import { RESTORED } from './report.js';
 
@@ -12,9 +13,9 @@ export interface UsedModel {
   variant: Variant;
 }
 
-/** Tasks that may restore a picture which keeps its size, the best first. */
-const SAME_SIZE: readonly Task[] = ['deblur', 'sr', 'inpaint'];
-const INPAINTING: readonly Task[] = ['inpaint', 'deblur', 'sr'];
+/** What may restore a picture, the best first. */
+const TASKS: readonly Task[] = ['sr', 'deblur', 'inpaint'];
+const INPAINTING: readonly Task[] = ['inpaint', 'deblur'];
 
 export class EvaluatedModels {
   /** With the used variants only, to be loaded on a device. */
@@ -37,6 +38,7 @@ export class EvaluatedModels {
     model: ModelPackage;
     against: readonly ModelPackage[];
     uplinkHeights: readonly number[];
+    codec: string;
     inpaint: number;
   }): EvaluatedModels {
     const { model, against, uplinkHeights, inpaint } = options;
@@ -47,7 +49,7 @@ export class EvaluatedModels {
       const { name } = candidate.manifest;
       const variants = new Set<Variant>();
       for (const height of uplinkHeights) {
-        const variant = variantFor(candidate, scaleOf(height), inpaint > 0);
+        const variant = variantFor(candidate, height, options);
         if (variant === undefined) continue;
         variants.add(variant);
         used.get(height)?.push({ method: index === 0 ? RESTORED : name, packageName: name, variant });
@@ -79,23 +81,31 @@ export class EvaluatedModels {
     return this.#used.get(uplinkHeight) ?? [];
   }
 
-  /** What the reference's sides must be multiples of, so that every height's pictures fit every variant's fold. */
+  /** Of the used variants. */
+  get scales(): Scale[] {
+    const used = [...this.#used.values()].flat();
+    return [...new Set(used.map(({ variant }) => variant.scale))];
+  }
+
+  /** What the reference's sides must be multiples of, so that every variant's input has even sides that fit its fold. */
   get grid(): number {
-    const grids = [...this.#used].flatMap(([height, models]) =>
-      [1, ...models.map(({ variant }) => variant.fold)].map((fold) => 2 * fold * scaleOf(height)),
+    const grids = [...this.#used.values()].flatMap((models) =>
+      models.map(({ variant }) => 2 * variant.fold * variant.scale),
     );
     // Powers of two: the largest is a multiple of all others.
-    return Math.max(...grids);
+    return Math.max(2, ...grids);
   }
 }
 
-export function scaleOf(uplinkHeight: number): number {
-  return DEFAULT_TARGET_SHORT_SIDE / uplinkHeight;
-}
-
-function variantFor({ manifest }: ModelPackage, scale: number, inpaints: boolean): Variant | undefined {
-  const variants = manifest.variants.filter((variant) => variant.scale === scale);
-  const order = inpaints ? INPAINTING : SAME_SIZE;
-  if (scale !== 1) return variants.find((variant) => variant.task === 'sr') ?? variants[0];
-  return order.flatMap((task) => variants.filter((variant) => variant.task === task))[0];
+/** As the relay chooses; what it would not restore, because the codec's pictures are left alone, is measured at strength 0. */
+export function variantFor(
+  { manifest }: Pick<ModelPackage, 'manifest'>,
+  height: number,
+  { codec, inpaint }: { codec: string; inpaint: number },
+): Variant | undefined {
+  const tasks = inpaint > 0 ? INPAINTING : TASKS;
+  const restored = manifest.variants.filter((variant) => strengthFor(variant, codec) > 0);
+  const choose = (variants: Variant[]): Variant | undefined =>
+    chooseVariant({ variants }, height, DEFAULT_TARGET_SHORT_SIDE, tasks);
+  return choose(restored) ?? choose(manifest.variants);
 }

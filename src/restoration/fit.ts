@@ -10,6 +10,8 @@ export type Scale = Variant['scale'];
 export const DEFAULT_TARGET_SHORT_SIDE = 720;
 const MIN_SHORT_SIDE = 32;
 const MAX_ASPECT = 4;
+/** A picture may be so many times as large as the variant's input. */
+const MOST_SCALED_DOWN = 1.1;
 
 export interface Fit {
   variant: Variant;
@@ -43,14 +45,15 @@ export interface FitOptions {
   tasks?: readonly Task[];
   /** The caller pads, and crops what comes out: a picture that has the target's size already is not scaled. */
   mayPad?: boolean;
+  /** Where nothing fits better, pictures of up to a third of the target may be scaled down for x4, of up to two thirds for x2. */
+  mayShrink?: boolean;
 }
 
 /**
- * `sr`: ×4 up to a third of the target's short side (240 for 720), ×2 up to two thirds (480); above it the
- * picture is sharp enough. `deblur`: the same where the package has such variants, else ×1, up to the target's
- * size: what is smaller is enlarged by the decoder first, and sharpened at its new size. `inpaint`: pictures
- * that come out in the target's size without having been scaled (which would mix lost pixels with known ones),
- * and only for callers that pad. Width and height may come in any orientation.
+ * The variant whose input is next to the picture's size, and not much smaller: what is scaled down to an input loses more than restoration
+ * brings back (docs/quality.md, "Sizes in between"). Of 720 lines `sr` has x4 up to 198 and x2 up to 396; `deblur` has x1 above that, and
+ * takes what is smaller than the target enlarged by the decoder. `inpaint`: pictures that come out in the target's size without having been
+ * scaled (which would mix lost pixels with known ones), and only for callers that pad. Width and height may come in any orientation.
  */
 export function fitPicture(
   manifest: Manifest,
@@ -58,7 +61,12 @@ export function fitPicture(
   height: number,
   options: FitOptions = {},
 ): FitResult {
-  const { targetShortSide: target = DEFAULT_TARGET_SHORT_SIDE, tasks = ['sr'], mayPad = false } = options;
+  const {
+    targetShortSide: target = DEFAULT_TARGET_SHORT_SIDE,
+    tasks = ['sr'],
+    mayPad = false,
+    mayShrink = false,
+  } = options;
   const shortSide = Math.min(width, height);
   const size = `${width}x${height}`;
   if (!Number.isInteger(width) || !Number.isInteger(height) || shortSide < MIN_SHORT_SIDE) {
@@ -67,7 +75,9 @@ export function fitPicture(
   if (Math.max(width, height) > MAX_ASPECT * shortSide) {
     return no('unsupported-size', `${size} is longer than ${MAX_ASPECT}:1`);
   }
-  const variant = chooseVariant(manifest, shortSide, target, tasks);
+  const variant =
+    chooseVariant(manifest, shortSide, target, tasks) ??
+    (mayShrink ? chooseShrinking(manifest, shortSide, target, tasks) : undefined);
   if (variant === undefined) {
     return no('already-sharp', `${size} has no use for a restored picture of ${target} lines`);
   }
@@ -131,15 +141,37 @@ function padToVariant(variant: Variant, width: number, height: number): Fit {
   };
 }
 
-/** For the first task that has one: the scale that fits the size best, else the next that the size allows. */
-function chooseVariant(
-  manifest: Manifest,
+/** Of the scale that fits the size best, else of the next that the size allows; of several tasks that have it, the first one's. */
+export function chooseVariant(
+  manifest: Pick<Manifest, 'variants'>,
   shortSide: number,
   target: number,
   tasks: readonly Task[],
 ): Variant | undefined {
-  for (const task of tasks) {
-    for (const scale of preferredScales(shortSide, target, task)) {
+  if (shortSide > target) return undefined;
+  const scales = ([4, 2, 1] as const).filter((scale) => shortSide * scale <= target * MOST_SCALED_DOWN);
+  return firstOf(manifest, scales, tasks);
+}
+
+function chooseShrinking(
+  manifest: Pick<Manifest, 'variants'>,
+  shortSide: number,
+  target: number,
+  tasks: readonly Task[],
+): Variant | undefined {
+  const scales = ([2, 4] as const).filter((scale) => shortSide * (scale === 4 ? 3 : 1.5) <= target);
+  return firstOf(manifest, scales, tasks);
+}
+
+function firstOf(
+  manifest: Pick<Manifest, 'variants'>,
+  scales: readonly Scale[],
+  tasks: readonly Task[],
+): Variant | undefined {
+  for (const scale of scales) {
+    for (const task of tasks) {
+      // What keeps its size is not super-resolved.
+      if (scale === 1 && task === 'sr') continue;
       const variant = manifest.variants.find(
         (candidate) => candidate.task === task && candidate.scale === scale,
       );
@@ -147,13 +179,6 @@ function chooseVariant(
     }
   }
   return undefined;
-}
-
-function preferredScales(shortSide: number, target: number, task: Task): Scale[] {
-  const sameSize: Scale[] = task === 'sr' ? [] : [1];
-  if (shortSide * 3 <= target) return [4, 2, ...sameSize];
-  if (shortSide * 3 <= target * 2) return [2, ...sameSize];
-  return shortSide <= target ? sameSize : [];
 }
 
 function evenBelow(size: number): number {

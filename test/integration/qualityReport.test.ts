@@ -39,6 +39,7 @@ describe('the quality report', () => {
       'Method by method',
       'Other encoders',
       '10 pictures a second',
+      'Sizes in between',
       'What others reach',
     ]) {
       expect(report).toContain(`\n## ${heading}\n`);

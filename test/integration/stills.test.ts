@@ -218,6 +218,11 @@ describe('vireo restore --reference', () => {
     await restore(sent, plain, flags);
     await restore(sent, referred, { ...flags, reference: [path, path] });
     expect(await firstPsnr(referred, clip)).toBeGreaterThan((await firstPsnr(plain, clip)) + 0.5);
+    // What is nearer to a variant that takes none is restored by one that does.
+    const larger = join(folder, 'larger.y4m');
+    await shrinkFile(clip, larger, { width: (width / 3) * 2, height: (height / 3) * 2 });
+    const looked = await restore(larger, join(folder, 'looked.y4m'), { ...flags, reference: [path] });
+    expect(looked).toMatchObject({ output: { width, height } });
     const refusal = (reference: string[], model = 'swift') =>
       expect(restore(sent, join(folder, 'none.y4m'), { ...flags, model, reference })).rejects;
     await refusal([join(folder, 'nowhere.webp')]).toThrow(/--reference .*nowhere\.webp: ENOENT/);

@@ -61,8 +61,8 @@ describe('vireo', () => {
 
   it.each([
     [
-      ['--uplink-height', '240'],
-      /'--uplink-height <list>' argument '240' is invalid\. It must be 180, 360, 720/,
+      ['--uplink-height', '200'],
+      /'--uplink-height <list>' argument '200' is invalid\. It must be 90, 144, 180, 240, 270, 360, 480, 540, 720/,
     ],
     [['--uplink-height', '180,180'], /'--uplink-height <list>' argument '180,180' is invalid/],
     [['--codec', 'mp3'], /--codec.*vp8, vp9, h264, av1, none/],

@@ -22,10 +22,12 @@ describe('the variant and input size for a decoded picture', () => {
     ['360p', 640, 360, 'x2 640x360 -> 1280x720'],
     ['portrait 180p', 180, 320, 'x4 180x320 -> 720x1280'],
     ['portrait 360p', 360, 640, 'x2 360x640 -> 720x1280'],
-    ['240p', 426, 240, 'x4 320x180 -> 1280x720'],
-    ['just above 240 lines', 432, 244, 'x2 636x360 -> 1272x720'],
-    ['480p 4:3', 640, 480, 'x2 480x360 -> 960x720'],
-    ['QVGA', 320, 240, 'x4 240x180 -> 960x720'],
+    ['a little more than 180p', 352, 198, 'x4 320x180 -> 1280x720'],
+    ['more than that is not scaled down by a tenth', 356, 200, 'x2 640x360 -> 1280x720'],
+    ['240p', 426, 240, 'x2 640x360 -> 1280x720'],
+    ['QVGA', 320, 240, 'x2 480x360 -> 960x720'],
+    ['270p', 480, 270, 'x2 640x360 -> 1280x720'],
+    ['a tenth more than 360p', 704, 396, 'x2 640x360 -> 1280x720'],
     ['QCIF', 176, 144, 'x4 220x180 -> 880x720'],
     ['CIF', 352, 288, 'x2 440x360 -> 880x720'],
     ['square', 160, 160, 'x4 180x180 -> 720x720'],
@@ -37,11 +39,12 @@ describe('the variant and input size for a decoded picture', () => {
   });
 
   it.each([
+    [712, 400, 'already-sharp'],
+    [640, 480, 'already-sharp'],
     [960, 540, 'already-sharp'],
     [1280, 720, 'already-sharp'],
     [720, 1280, 'already-sharp'],
     [3840, 2160, 'already-sharp'],
-    [854, 481, 'already-sharp'],
     [40, 30, 'unsupported-size'],
     [0, 0, 'unsupported-size'],
     [Number.NaN, 180, 'unsupported-size'],
@@ -51,8 +54,8 @@ describe('the variant and input size for a decoded picture', () => {
   });
 
   it('keeps the short side exact and every side a multiple of twice the fold, whatever comes in', () => {
-    for (let width = 32; width <= 480; width += 7) {
-      for (let height = 32; height <= 480; height += 11) {
+    for (let width = 32; width <= 396; width += 7) {
+      for (let height = 32; height <= 396; height += 11) {
         const result = fitPicture(manifest, width, height);
         if (!result.fits) continue;
         const grid = 2 * result.variant.fold;
@@ -74,7 +77,20 @@ describe('the variant and input size for a decoded picture', () => {
     const onlyX2 = tinyManifest('tiny', [x2]);
     expect(fitPicture(onlyX2, 320, 180)).toMatchObject({ fits: true, inputWidth: 640, inputHeight: 360 });
     const onlyX4 = tinyManifest('tiny', [x4]);
+    expect(fitPicture(onlyX4, 320, 240)).toMatchObject({ fits: false, reason: 'already-sharp' });
     expect(fitPicture(onlyX4, 640, 360)).toMatchObject({ fits: false, reason: 'already-sharp' });
+  });
+
+  it('scales down more than a little for callers that want it, where nothing fits better', () => {
+    const shrunk = (width: number, height: number, model = manifest) =>
+      fitted(width, height, { mayShrink: true }, model);
+    expect(shrunk(640, 480)).toBe('x2 480x360 -> 960x720');
+    expect(shrunk(854, 481)).toBe('already-sharp');
+    expect(shrunk(320, 240)).toBe('x2 480x360 -> 960x720');
+    expect(shrunk(320, 240, tinyManifest('tiny', [x4]))).toBe('x4 240x180 -> 960x720');
+    expect(fitted(640, 480, { mayShrink: true, tasks: ['sr', 'deblur'] }, complete)).toBe(
+      'x1 960x720 -> 960x720',
+    );
   });
 
   it('works towards other heights, and refuses those the variant cannot make', () => {
@@ -140,9 +156,10 @@ describe('pictures that are not enlarged by the model', () => {
     expect(inpainted(1280, 720, 360)).toBe('already-sharp');
   });
 
-  it('go to the first task that has a use for their size', () => {
+  it('go to the variant that fits best, of the first task that has it', () => {
     const options: FitOptions = { tasks: ['sr', 'deblur'] };
-    expect(fitted(640, 480, options, complete)).toBe('x2 480x360 -> 960x720');
+    expect(fitted(704, 396, options, complete)).toBe('x2 640x360 -> 1280x720');
+    expect(fitted(640, 480, options, complete)).toBe('x1 960x720 -> 960x720');
     expect(fitted(854, 481, options, complete)).toBe('x1 1280x720 -> 1280x720');
     expect(fitted(1280, 720, options, complete)).toBe('x1 1280x720 -> 1280x720');
     expect(fitted(1920, 1080, options, complete)).toBe('already-sharp');

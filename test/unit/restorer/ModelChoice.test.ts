@@ -31,14 +31,14 @@ function choose(sameSize: boolean, width: number, height: number, codec: VideoCo
 describe('the models of a call', () => {
   it('enlarge at every level, and leave alone what is too large for it', () => {
     expect(choose(false, 320, 180)).toEqual(['full x4 320x180', 'lighter x4 320x180']);
-    expect(choose(false, 640, 480)).toEqual(['full x2 480x360', 'lighter x2 480x360']);
-    expect(choose(false, 854, 481)).toBe('already-sharp');
+    expect(choose(false, 320, 240)).toEqual(['full x2 480x360', 'lighter x2 480x360']);
+    expect(choose(false, 640, 480)).toBe('already-sharp');
     expect(choose(false, 1280, 720)).toBe('already-sharp');
   });
 
   it('deblur when told to, at the levels that can, and only what is no larger than the target', () => {
-    expect(choose(true, 640, 480)).toEqual(['full x2 480x360', 'lighter x2 480x360']);
-    expect(choose(true, 854, 481)).toEqual(['full x1 1280x720', null]);
+    expect(choose(true, 704, 396)).toEqual(['full x2 640x360', 'lighter x2 640x360']);
+    expect(choose(true, 640, 480)).toEqual(['full x1 960x720', null]);
     expect(choose(true, 1280, 720)).toEqual(['full x1 1280x720', null]);
     expect(choose(true, 720, 1280)).toEqual(['full x1 720x1280', null]);
     expect(choose(true, 1920, 1080)).toBe('already-sharp');

@@ -11,7 +11,7 @@ import { formatAge } from '../../../web-client/src/session/options.js';
 import { ReferencePolicy, stillPaceBps } from '../../../web-client/src/session/ReferencePolicy.js';
 import { stillSize } from '../../../web-client/src/session/StillCamera.js';
 import { PART_OVERHEAD_BYTES, StillUploader } from '../../../web-client/src/session/StillUploader.js';
-import { sceneDifference } from '../../../web-client/src/session/sceneChange.js';
+import { focusDifference, type Look, sceneDifference } from '../../../web-client/src/session/sceneChange.js';
 
 const LIMITS = {
   uplinkShare: 0.2,
@@ -22,9 +22,27 @@ const LIMITS = {
 };
 
 /** A room, and in it a person: a bright column of five cells in front of a gradient. */
-function scene(
-  options: { personAt?: number; shiftedBy?: number; light?: number; noise?: number } = {},
-): Thumbnail {
+interface Scene {
+  personAt?: number;
+  shiftedBy?: number;
+  light?: number;
+  noise?: number;
+  /** Octaves that everything is sharper than usual. */
+  sharper?: number;
+}
+
+function scene(options: Scene = {}): Look {
+  const { personAt, shiftedBy = 0, sharper = 0 } = options;
+  const detail = Uint8Array.from({ length: THUMBNAIL_WIDTH * THUMBNAIL_HEIGHT }, (_, cell) => {
+    const x = (cell % THUMBNAIL_WIDTH) + shiftedBy;
+    const isPerson = personAt !== undefined && Math.abs(x - personAt) <= 2;
+    // Books to the left, a bare wall to the right.
+    return (isPerson ? 60 : x < 12 ? 40 : 3) * 2 ** sharper;
+  });
+  return { levels: levels(options), detail };
+}
+
+function levels(options: Scene = {}): Thumbnail {
   const { personAt, shiftedBy = 0, light = 0, noise = 0 } = options;
   return Uint8Array.from({ length: THUMBNAIL_WIDTH * THUMBNAIL_HEIGHT }, (_, cell) => {
     const x = (cell % THUMBNAIL_WIDTH) + shiftedBy;
@@ -36,28 +54,46 @@ function scene(
 }
 
 describe('the difference of two scenes', () => {
-  const room = scene({ personAt: 16 });
+  const room = levels({ personAt: 16 });
 
   it('is small for noise and for a head that moves', () => {
     expect(sceneDifference(room, room)).toBe(0);
-    expect(sceneDifference(scene({ personAt: 16, noise: 1 }), room)).toBeLessThan(2);
-    expect(sceneDifference(scene({ personAt: 17 }), room)).toBeLessThan(2);
+    expect(sceneDifference(levels({ personAt: 16, noise: 1 }), room)).toBeLessThan(2);
+    expect(sceneDifference(levels({ personAt: 17 }), room)).toBeLessThan(2);
   });
 
   it('is large for another camera position, light, or somebody who enters', () => {
-    expect(sceneDifference(scene({ personAt: 16, shiftedBy: 4 }), room)).toBeGreaterThan(8);
-    expect(sceneDifference(scene({ personAt: 16, light: 40 }), room)).toBeGreaterThan(8);
-    expect(sceneDifference(scene(), room)).toBeGreaterThan(8);
+    expect(sceneDifference(levels({ personAt: 16, shiftedBy: 4 }), room)).toBeGreaterThan(8);
+    expect(sceneDifference(levels({ personAt: 16, light: 40 }), room)).toBeGreaterThan(8);
+    expect(sceneDifference(levels(), room)).toBeGreaterThan(8);
   });
 });
 
 describe('the share that stands', () => {
   it('is that of the room while a person moves, and next to nothing when the camera does', () => {
-    const room = scene({ personAt: 16 });
+    const room = levels({ personAt: 16 });
     expect(standingShare(room, room)).toBe(1);
-    expect(standingShare(room, scene({ personAt: 18, noise: 1 }))).toBeGreaterThan(0.8);
-    expect(standingShare(room, scene({ personAt: 16, shiftedBy: 3 }))).toBeLessThan(0.2);
-    expect(standingShare(room, scene({ personAt: 16, light: 10 }))).toBe(0);
+    expect(standingShare(room, levels({ personAt: 18, noise: 1 }))).toBeGreaterThan(0.8);
+    expect(standingShare(room, levels({ personAt: 16, shiftedBy: 3 }))).toBeLessThan(0.2);
+    expect(standingShare(room, levels({ personAt: 16, light: 10 }))).toBe(0);
+  });
+});
+
+describe('the difference in focus', () => {
+  const room = scene({ personAt: 16 });
+
+  it('is that of all that has detail, and not of what moves', () => {
+    expect(focusDifference(room.detail, room.detail)).toBe(0);
+    expect(focusDifference(scene({ personAt: 19 }).detail, room.detail)).toBeLessThan(0.1);
+    for (const sharper of [-0.75, 0.75]) {
+      expect(focusDifference(scene({ personAt: 16, sharper }).detail, room.detail)).toBeCloseTo(0.74, 1);
+    }
+  });
+
+  it('is nothing where there is next to no detail to go by', () => {
+    expect(
+      focusDifference(scene({ shiftedBy: 12 }).detail, scene({ shiftedBy: 12, sharper: 1 }).detail),
+    ).toBe(0);
   });
 });
 
@@ -127,7 +163,7 @@ describe('ReferencePolicy', () => {
   });
 
   /** One picture a second; returns the first request and after how many seconds it came. */
-  function watch(seconds: number, picture: (second: number) => Thumbnail = () => scene()) {
+  function watch(seconds: number, picture: (second: number) => Look = () => scene()) {
     for (let second = 1; second <= seconds; second += 1) {
       nowMs += 1_000;
       policy.sample(picture(second));
@@ -138,12 +174,12 @@ describe('ReferencePolicy', () => {
   }
 
   /** Sends what was asked for, at `bytes` cost, of this scene. */
-  function send(thumbnail = scene(), bytes = 30_000) {
+  function send(look = scene(), bytes = 30_000) {
     policy.begun();
     expect(policy.next()).toBeNull();
     policy.spent(bytes);
     nowMs += 8_000;
-    policy.sent(thumbnail);
+    policy.sent(look);
   }
 
   /** A scene that is another at every second. */
@@ -193,6 +229,19 @@ describe('ReferencePolicy', () => {
     expect(watch(10, () => scene({ personAt: 20 }))).toMatchObject({ reason: 'scene', second: 3 });
     send(scene({ personAt: 20 }));
     expect(watch(60, () => scene({ personAt: 21 }))).toBeNull();
+  });
+
+  it('sends another when the camera focuses on something else, and is done with it', () => {
+    const near = (second: number) => scene({ sharper: Math.max(-1, -second / 3) });
+    policy.setWatched(true);
+    watch(5);
+    send();
+    expect(watch(20)).toBeNull();
+    expect(watch(60, near)).toMatchObject({ reason: 'scene', second: 5 });
+    send(scene({ sharper: -1 }));
+    expect(watch(60, () => scene({ sharper: -1 }))).toBeNull();
+    expect(watch(60, () => scene({ sharper: -1.2 }))).toBeNull();
+    expect(watch(60)).toMatchObject({ reason: 'scene' });
   });
 
   it('lets go of a change that passed', () => {

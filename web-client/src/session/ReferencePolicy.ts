@@ -1,7 +1,7 @@
 import type { ReferenceLimits, StillWantedReason } from '../../../src/signaling/messages.js';
 import { type StillBudget, stillBudget, worthAStill } from '../../../src/signaling/stillBudget.js';
-import { standingShare, type Thumbnail } from '../../../src/signaling/thumbnail.js';
-import { sceneDifference } from './sceneChange.js';
+import { standingShare } from '../../../src/signaling/thumbnail.js';
+import { focusDifference, type Look, sceneDifference } from './sceneChange.js';
 import { UNLIMITED_VIDEO_BPS } from './uplinkPolicy.js';
 
 /**
@@ -9,6 +9,11 @@ import { UNLIMITED_VIDEO_BPS } from './uplinkPolicy.js';
  * recorded calls: people who talk and gesture stay between 1 and 6, a camera that moves on comes to 9 and more.
  */
 const CHANGED_LEVELS = 8;
+/**
+ * Octaves of sharpness (`focusDifference`) from which on the camera focuses on something else: what a still shows sharply is to be blurred now, or
+ * the other way round. A hand held before a face came to 0.8; people who talk and move, and a head that turns away, to 0.1.
+ */
+const REFOCUSED_OCTAVES = 0.4;
 /** Between two samples, below which the picture stands still enough to be sharp; people who talk: 1 to 4. */
 const CALM_LEVELS = 3;
 const CALM_SAMPLES = 2;
@@ -48,7 +53,7 @@ export interface ReferencePolicyOptions {
 
 /**
  * Decides when a sharp still is worth its bytes: when somebody watches the picture restored and there is none,
- * when the scene has changed and is calm again, when the relay asks; within a share of the uplink's budget, and on a thin uplink
+ * when the scene or the camera's focus has changed and is calm again, when the relay asks; within a share of the uplink's budget, and on a thin uplink
  * only while much of the picture stands still.
  *
  * Nothing is wanted before the relay has restored something, so the live video runs by then.
@@ -63,9 +68,9 @@ export class ReferencePolicy {
   #wish: { reason: StillWantedReason; sinceMs: number; own: boolean } | null = null;
   #sending = false;
   /** Of the last still that the relay has. */
-  #still: Thumbnail | null = null;
+  #still: Look | null = null;
   #hasStill = false;
-  #last: Thumbnail | null = null;
+  #last: Look | null = null;
   #calmSamples = 0;
   /** Of the picture, from the last sample but one to the last. */
   #standingShare = 0;
@@ -100,18 +105,22 @@ export class ReferencePolicy {
   }
 
   /** The picture now, about once a second. */
-  sample(thumbnail: Thumbnail): void {
-    const calm = this.#last !== null && sceneDifference(thumbnail, this.#last) < CALM_LEVELS;
+  sample(look: Look): void {
+    const last = this.#last;
+    const calm =
+      last !== null &&
+      sceneDifference(look.levels, last.levels) < CALM_LEVELS &&
+      focusDifference(look.detail, last.detail) < REFOCUSED_OCTAVES / 2;
     this.#calmSamples = calm ? this.#calmSamples + 1 : 0;
-    this.#standingShare = this.#last === null ? 0 : standingShare(thumbnail, this.#last);
-    this.#last = thumbnail;
+    this.#standingShare = last === null ? 0 : standingShare(look.levels, last.levels);
+    this.#last = look;
     if (!this.#watched || this.#sending) return;
     if (!this.#hasStill) {
       this.#wish ??= { reason: 'start', sinceMs: this.#options.now(), own: true };
       return;
     }
-    const changed = this.#still !== null && sceneDifference(thumbnail, this.#still) >= CHANGED_LEVELS;
-    if (changed) this.#wish ??= { reason: 'scene', sinceMs: this.#options.now(), own: true };
+    if (this.#still !== null && isAnother(look, this.#still))
+      this.#wish ??= { reason: 'scene', sinceMs: this.#options.now(), own: true };
     // Whoever walked through the picture is gone again.
     else if (this.#wish?.own && this.#wish.reason === 'scene') this.#wish = null;
   }
@@ -145,10 +154,10 @@ export class ReferencePolicy {
     this.#credit -= bytes;
   }
 
-  /** The relay has the whole still; its thumbnail. */
-  sent(thumbnail: Thumbnail): void {
+  /** The relay has the whole still; what the camera showed then. */
+  sent(look: Look): void {
     this.#sending = false;
-    this.#still = thumbnail;
+    this.#still = look;
     this.#hasStill = true;
     this.#wish = null;
     this.#failures = 0;
@@ -207,4 +216,12 @@ export class ReferencePolicy {
     this.#credit = Math.min(this.#credit + earned, most);
     this.#creditAtMs = nowMs;
   }
+}
+
+/** Whether the scene is another than that of a still, or in another focus. */
+function isAnother(look: Look, still: Look): boolean {
+  return (
+    sceneDifference(look.levels, still.levels) >= CHANGED_LEVELS ||
+    focusDifference(look.detail, still.detail) >= REFOCUSED_OCTAVES
+  );
 }

@@ -155,8 +155,8 @@ export class References {
   }
 
   #tick(): void {
-    const thumbnail = this.#camera?.thumbnail();
-    if (thumbnail) this.#policy?.sample(thumbnail);
+    const look = this.#camera?.look();
+    if (look) this.#policy?.sample(look);
     const waitsForCamera = this.#policy?.waitsForCamera ?? false;
     if (waitsForCamera !== this.#sent.value.waitsForCamera)
       this.#sent.value = { ...this.#sent.value, waitsForCamera };
@@ -180,7 +180,7 @@ export class References {
       const stillId = await uploader.upload(publicationId, still, paceBps, upload.signal);
       if (stillId === null) return policy.stopped();
       this.#stillId = stillId;
-      policy.sent(still.thumbnail);
+      policy.sent(still.look);
       const { count, bytes } = this.#sent.value;
       this.#sent.value = {
         count: count + 1,

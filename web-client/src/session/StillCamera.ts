@@ -1,15 +1,18 @@
 import { fittingStill, type StillBudget } from '../../../src/signaling/stillBudget.js';
 import { THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, type Thumbnail } from '../../../src/signaling/thumbnail.js';
 import type { CodedStill } from './StillUploader.js';
+import { DETAIL_GAIN, type Look } from './sceneChange.js';
 import type { StillCoding } from './stillCoding.js';
 
 export interface TakenStill extends CodedStill {
-  thumbnail: Thumbnail;
+  look: Look;
 }
 
 /** The restored picture is no larger. */
 const MAX_SIDES = { long: 1_280, short: 720 };
 const GRAB_TIMEOUT_MS = 2_000;
+/** Detail is what this size has and a half of it lacks. */
+const DETAIL_SIZE = { width: 640, height: 360 };
 
 /** The size of a still of a camera's picture: its shape, not larger than it nor than is allowed, with even sides. */
 export function stillSize(
@@ -22,12 +25,14 @@ export function stillSize(
   return scaled({ width, height }, scale);
 }
 
-/** Looks at a camera's track: tiny pictures of it now and then, and sharp stills at its full size. */
+/** Watches a camera's track: tiny pictures of it now and then, and sharp stills at its full size. */
 export class StillCamera {
   readonly #video = document.createElement('video');
   /** Null: the browser has none. */
   readonly #grabber: ImageCapture | null;
   readonly #thumbnail = context(THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT);
+  readonly #fine = context(DETAIL_SIZE.width, DETAIL_SIZE.height);
+  readonly #coarse = context(DETAIL_SIZE.width / 2, DETAIL_SIZE.height / 2);
 
   constructor(track: MediaStreamTrack) {
     this.#grabber = 'ImageCapture' in globalThis ? new ImageCapture(track) : null;
@@ -39,8 +44,8 @@ export class StillCamera {
   }
 
   /** Null: the camera has shown nothing yet. */
-  thumbnail(): Thumbnail | null {
-    return this.#hasPicture() ? this.#reduce(this.#video) : null;
+  look(): Look | null {
+    return this.#hasPicture() ? this.#look(this.#video) : null;
   }
 
   /** The picture as it is now, as good as fits, in the first of the codings that does it; null: there is none, or none that fits. */
@@ -53,7 +58,7 @@ export class StillCamera {
     if (!frame) return null;
     try {
       const full = stillSize(sizeOf(frame), options.maxSide);
-      const thumbnail = this.#reduce(frame);
+      const look = this.#look(frame);
       let drawn: { scale: number; canvas: HTMLCanvasElement } | null = null;
       for (const { mimeType, encode } of options.codings) {
         const fitting = await fittingStill(options.budget, async (scale, quality) => {
@@ -62,7 +67,7 @@ export class StillCamera {
         });
         if (!fitting) continue;
         const { width, height } = scaled(full, fitting.scale);
-        return { mimeType, bytes: fitting.coded, width, height, thumbnail };
+        return { mimeType, bytes: fitting.coded, width, height, look };
       }
       return null;
     } finally {
@@ -97,6 +102,23 @@ export class StillCamera {
 
   #hasPicture(): boolean {
     return this.#video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA && this.#video.videoWidth > 0;
+  }
+
+  #look(picture: CanvasImageSource): Look {
+    return { levels: this.#reduce(picture), detail: this.#reduce(this.#details(picture)) };
+  }
+
+  /** DETAIL_GAIN times what of a picture its half lacks. */
+  #details(picture: CanvasImageSource): CanvasImageSource {
+    const [fine, coarse] = [this.#fine, this.#coarse];
+    fine.globalCompositeOperation = 'source-over';
+    fine.drawImage(picture, 0, 0, fine.canvas.width, fine.canvas.height);
+    coarse.drawImage(fine.canvas, 0, 0, coarse.canvas.width, coarse.canvas.height);
+    fine.globalCompositeOperation = 'difference';
+    fine.drawImage(coarse.canvas, 0, 0, fine.canvas.width, fine.canvas.height);
+    fine.globalCompositeOperation = 'lighter';
+    for (let gain = 1; gain < DETAIL_GAIN; gain *= 2) fine.drawImage(fine.canvas, 0, 0);
+    return fine.canvas;
   }
 
   #reduce(picture: CanvasImageSource): Thumbnail {
