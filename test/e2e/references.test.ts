@@ -8,6 +8,7 @@ import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Browser } from '../support/browser.js';
 import { cameraClip } from '../support/cameraClip.js';
+import { drawnCamera } from '../support/drawnCamera.js';
 import { followVideo } from '../support/followVideo.js';
 import { RelayProcess } from '../support/RelayProcess.js';
 
@@ -33,41 +34,6 @@ async function setStills(page: Page, on: boolean): Promise<void> {
   await page.screenshot({ path: `${screenshots}stills-settings-${on ? 'on' : 'off'}.png` });
   await dialog.getByRole('button', { name: 'Done' }).click();
 }
-
-/** A camera whose picture stands still, sharp or (`globalThis.focusElsewhere`) blurred; its person wants stills to be sent. */
-const focusingCamera = `
-  localStorage.setItem('vireo.preferences', JSON.stringify({ sendStills: true }));
-  const picture = (blur) => {
-    const canvas = Object.assign(document.createElement('canvas'), { width: 1280, height: 720 });
-    const context = canvas.getContext('2d');
-    if (blur > 0) {
-      context.filter = 'blur(' + blur + 'px)';
-      context.drawImage(picture(0), 0, 0);
-      return canvas;
-    }
-    context.fillStyle = '#777';
-    context.fillRect(0, 0, 1280, 720);
-    let seed = 1;
-    const random = (below) => (seed = (seed * 48271) % 2147483647) % below;
-    for (let k = 0; k < 700; k++) {
-      context.fillStyle = 'hsl(' + random(360) + ' 40% ' + (25 + random(50)) + '%)';
-      context.fillRect(random(1280), random(720), 6 + random(60), 4 + random(30));
-    }
-    return canvas;
-  };
-  const devices = navigator.mediaDevices;
-  const ask = devices.getUserMedia.bind(devices);
-  devices.getUserMedia = async (constraints) => {
-    if (!constraints.video) return await ask(constraints);
-    const [sharp, blurred] = [picture(0), picture(4)];
-    const shown = Object.assign(document.createElement('canvas'), { width: 1280, height: 720 });
-    const context = shown.getContext('2d');
-    const draw = () => context.drawImage(globalThis.focusElsewhere ? blurred : sharp, 0, 0);
-    draw();
-    setInterval(draw, 150);
-    return shown.captureStream(8);
-  };
-`;
 
 beforeAll(async () => {
   mkdirSync(screenshots, { recursive: true });
@@ -156,7 +122,7 @@ describe('sharp stills', () => {
     const before = await accepted();
     const cyd = await browser.open(
       `${relay.url}/r/focus?name=Cyd&autojoin=1&uplink=250k&view=original`,
-      focusingCamera,
+      drawnCamera({ sendStills: true }),
     );
     const dan = await browser.open(`${relay.url}/r/focus?name=Dan&autojoin=1&uplink=60k&view=restored`);
     await dan.locator('[data-tile="Cyd"] .badge', { hasText: 'Restored' }).waitFor({ timeout: 60_000 });
@@ -164,7 +130,9 @@ describe('sharp stills', () => {
     // Longer than the interval, and than it takes to save up for another.
     await cyd.waitForTimeout(12_000);
     expect(await accepted()).toBe(before + 1);
-    await cyd.evaluate(() => Object.assign(globalThis, { focusElsewhere: true }));
+    await cyd.evaluate(() => {
+      globalThis.cameraActs.blurred = true;
+    });
     await expect.poll(accepted, { timeout: 60_000 }).toBe(before + 2);
     expect(browser.errors).toEqual([]);
   });

@@ -14,6 +14,7 @@ import type { JoinOptions } from './options.js';
 import { Publisher } from './Publisher.js';
 import { References } from './References.js';
 import { type AnyEvent, SignalingClient, SignalingError } from './SignalingClient.js';
+import { UplinkAdaptation } from './UplinkAdaptation.js';
 
 /** After this long without the relay, the person is told that it may take longer. Attempts go on. */
 const LONG_GONE_MS = 60_000;
@@ -31,6 +32,7 @@ export class CallSession {
   readonly model = new CallModel();
   readonly publisher: Publisher;
   readonly references: References;
+  readonly adaptation: UplinkAdaptation;
   readonly #options: CallSessionOptions;
   readonly #signaling: SignalingClient;
   readonly #consumers = new Map<
@@ -64,6 +66,7 @@ export class CallSession {
         this.model.notify(`Your ${slot} could not be sent: ${message}`, 'error');
       },
     });
+    this.adaptation = new UplinkAdaptation(this.publisher);
     this.references = new References({
       publisher: this.publisher,
       signaling: this.#signaling,
@@ -383,6 +386,7 @@ export class CallSession {
     await this.#signaling.request('leave', {}).catch(() => {});
     this.#dropMedia();
     this.references.close();
+    this.adaptation.close();
     this.publisher.close();
     this.#signaling.close();
     this.model.phase.value = 'left';

@@ -3,6 +3,7 @@ import { effect, signal } from '@preact/signals';
 import type { Source } from '../../../src/signaling/messages.js';
 import type { LocalMedia } from './LocalMedia.js';
 import type { MediaTransports, Producer } from './MediaTransports.js';
+import type { SentHeight } from './ResolutionPolicy.js';
 import type { SignalingClient } from './SignalingClient.js';
 import { planUplink, SCREEN_SHARE_BPS, scaleDownBy } from './uplinkPolicy.js';
 
@@ -26,6 +27,8 @@ export class Publisher {
   readonly camera: ReadonlySignal<PublishedCamera | null>;
   /** What something else needs of the camera's budget for now, bits per second: the video makes room. */
   readonly reservedBps: Signal<number> = signal(0);
+  /** Short side that the encoder gets of the camera's picture: no more than the budget's. */
+  readonly sentHeight: Signal<SentHeight>;
   readonly #camera: Signal<PublishedCamera | null> = signal(null);
   readonly #media: LocalMedia;
   readonly #signaling: SignalingClient;
@@ -52,6 +55,7 @@ export class Publisher {
     this.#onError = options.onError;
     this.uplinkBps = signal(options.uplinkBps);
     this.restorable = signal(options.restorable);
+    this.sentHeight = signal(planUplink(options.uplinkBps).height);
     this.camera = this.#camera;
     const follow = (slot: Slot) =>
       effect(() => {
@@ -73,6 +77,7 @@ export class Publisher {
       }),
       effect(() => {
         const reservedBps = this.reservedBps.value;
+        void this.sentHeight.value;
         this.#enqueue('camera', () => this.#applyEncoding(reservedBps));
       }),
     ];
@@ -174,7 +179,7 @@ export class Publisher {
     return {
       maxBitrate: Math.round(plan.videoBps - reservedBps),
       maxFramerate: plan.maxFps,
-      scaleResolutionDownBy: scaleDownBy(width, height, plan.height),
+      scaleResolutionDownBy: scaleDownBy(width, height, Math.min(plan.height, this.sentHeight.value)),
     };
   }
 

@@ -1,12 +1,14 @@
+import type { SentHeight } from './ResolutionPolicy.js';
+
 /**
- * What to send within an uplink budget. Resolution follows rate–distortion: at 120 kbit/s 360p already
+ * What to send within an uplink budget, at most: where that does not fit through, ResolutionPolicy takes less. Resolution follows rate–distortion: at 120 kbit/s 360p already
  * beats 180p, below some 80 kbit/s only 180p is possible, and 720p needs about 400 (docs/quality.md).
  */
 export interface UplinkStep {
   /** This step serves budgets up to here, bits per second. */
   upToBps: number;
   /** Short side of the picture sent. */
-  height: 180 | 360 | 720;
+  height: SentHeight;
   maxFps: number;
 }
 
@@ -23,7 +25,7 @@ export const SCREEN_SHARE_BPS = 1_500_000;
 export interface UplinkPlan {
   videoBps: number;
   audioBps: number;
-  height: 180 | 360 | 720;
+  height: SentHeight;
   maxFps: number;
 }
 

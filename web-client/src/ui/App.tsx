@@ -46,6 +46,7 @@ export function App({ media }: { media: LocalMedia }) {
       media.stop('screen');
       statistics.close();
       session.references.close();
+      session.adaptation.close();
       session.publisher.close();
       call.value = null;
     });

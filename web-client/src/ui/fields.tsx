@@ -29,10 +29,10 @@ export function UplinkField({
       >
         {choices.map((bitrateBps) => (
           <option key={bitrateBps} value={String(bitrateBps)}>
-            {`${formatBitrate(bitrateBps)} · ${planUplink(bitrateBps).height}p`}
+            {`${formatBitrate(bitrateBps)} · up to ${planUplink(bitrateBps).height}p`}
           </option>
         ))}
-        <option value="none">{`No limit · ${planUplink(null).height}p`}</option>
+        <option value="none">{`No limit · up to ${planUplink(null).height}p`}</option>
       </select>
     </label>
   );
