@@ -1,6 +1,6 @@
 import { effect } from '@preact/signals';
 import type { Publisher } from './Publisher.js';
-import { type EncoderSample, ResolutionPolicy } from './ResolutionPolicy.js';
+import { type EncoderSample, ResolutionPolicy, SENT_HEIGHTS, type SentHeight } from './ResolutionPolicy.js';
 import { planUplink } from './uplinkPolicy.js';
 
 const SAMPLE_MS = 1_000;
@@ -36,8 +36,8 @@ export class UplinkAdaptation {
     this.#publisher = publisher;
     this.#policy = new ResolutionPolicy(planUplink(publisher.uplinkBps.value).height);
     this.#stopEffect = effect(() => {
-      const { height } = planUplink(publisher.uplinkBps.value);
-      void publisher.camera.value;
+      const { height: planned } = planUplink(publisher.uplinkBps.value);
+      const height = largestOf(publisher.camera.value?.track ?? null, planned);
       this.#policy.restart(height);
       this.#before = null;
       this.#quantizer = null;
@@ -83,4 +83,11 @@ export class UplinkAdaptation {
       quantizer: this.#quantizer,
     };
   }
+}
+
+/** The budget's height, or the next above what the camera has. */
+function largestOf(camera: MediaStreamTrack | null, planned: SentHeight): SentHeight {
+  const { width = planned, height = planned } = camera?.getSettings() ?? {};
+  const short = Math.min(width, height);
+  return SENT_HEIGHTS.find((one) => one >= Math.min(planned, short)) ?? planned;
 }
