@@ -6,6 +6,9 @@ import { distinct, losses, mean, meanCell, signed, table } from './tables.mjs';
 /** @type {Record<string, string>} */
 const NAMES = { vp8: 'VP8', h264: 'H.264', vp9: 'VP9', av1: 'AV1' };
 
+/** Lines of a picture, of 720, that is no longer scaled to a variant that enlarges. */
+const LEFT_ALONE_FROM = 397;
+
 /**
  * @typedef {import('./runs.mjs').Row} Row
  * @typedef {{ codec: string, height: number, bitrate: number, compared: { title: string, ours: Row, browser: Row, plain: Row }[] }} Point
@@ -50,12 +53,14 @@ export function sizesBetween({ clips, packages, measured }) {
   const { name } = packages.model;
   const points = comparedPoints(measured.between, name, clips);
   if (points.length === 0) return '';
+  const enlarged = points.filter(({ height }) => height < LEFT_ALONE_FROM);
+  const full = points.filter(({ height }) => height >= LEFT_ALONE_FROM);
   return `## Sizes in between
 
-What browsers choose by themselves on a thin uplink (three quarters and three eighths of 720 lines), and cameras of 320x240 have. The relay enlarges such a picture bicubically to the input
-of the variant that is next; from 397 lines on only with \`restoration.sameSize\`. Gain of \`${name}\`, mean over the clips; E_warp of ${PLAIN} and of \`${name}\`:
+What browsers choose by themselves on a thin uplink (three eighths of 720 lines; the page sends 144 and 270 lines, too), and cameras of 320x240 have. The relay enlarges such a picture
+bicubically to the input of the variant that is next. Gain of \`${name}\`, mean over the clips; E_warp of ${PLAIN} and of \`${name}\`:
 
-${gains(points)}`;
+${gains(enlarged)}${full.length === 0 ? '' : `\n\nFrom ${LEFT_ALONE_FROM} lines on calls leave pictures alone, but with \`restoration.sameSize\`:\n\n${gains(full)}`}`;
 }
 
 /** What is gained at each point, and where something is lost. @param {Point[]} points */
