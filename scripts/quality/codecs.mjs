@@ -60,7 +60,7 @@ export function sizesBetween({ clips, packages, measured }) {
 What browsers choose by themselves on a thin uplink (three eighths of 720 lines; the page sends 144 and 270 lines, too), and cameras of 320x240 have. The relay enlarges such a picture
 bicubically to the input of the variant that is next. Gain of \`${name}\`, mean over the clips; E_warp of ${PLAIN} and of \`${name}\`:
 
-${gains(enlarged)}${full.length === 0 ? '' : `\n\nFrom ${LEFT_ALONE_FROM} lines on calls leave pictures alone, but with \`restoration.sameSize\`:\n\n${gains(full)}`}`;
+${gains(enlarged)}${full.length === 0 ? '' : `\n\nFrom ${LEFT_ALONE_FROM} to 719 lines calls leave pictures alone. Enlarged to 720 lines and restored there, as \`vireo restore\` does it:\n\n${gains(full)}`}`;
 }
 
 /** What is gained at each point, and where something is lost. @param {Point[]} points */

@@ -168,7 +168,7 @@ const restoration = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      'Restore pictures of 397 to 720 lines, too: deblurred at 720 lines, at the cost of a track that is enlarged. The model needs a variant for task deblur.',
+      'Restore pictures of 720 lines, too: deblurred, at the cost of a track that is enlarged. The model needs a variant for task deblur.',
     ),
   outputCodec: z
     .enum(['auto', 'h264', 'vp8', 'av1'])

@@ -10,7 +10,7 @@ const TYPICAL_FRAME_MS = 1_000 / 30;
 
 export interface ModelChoiceOptions {
   blockBudgetMs: number;
-  /** Pictures that are too large for super-resolution, up to the target's size, are deblurred. */
+  /** Pictures of the target's size are deblurred. */
   sameSize: boolean;
 }
 
@@ -20,14 +20,14 @@ export interface ModelChoiceOptions {
  */
 export class ModelChoice {
   readonly #manifests: Partial<Record<ModelLevel, Manifest>> = {};
-  readonly #tasks: readonly Task[];
+  readonly #sameSize: boolean;
 
   /** `ladder`: the heaviest first; a third and later package is not used. */
   constructor(ladder: readonly ModelPackage[], { blockBudgetMs, sameSize }: ModelChoiceOptions) {
     const [full, lighter] = ladder;
     if (full) this.#manifests.full = byPreference(full.manifest, blockBudgetMs);
     if (lighter) this.#manifests.lighter = byPreference(lighter.manifest, blockBudgetMs);
-    this.#tasks = relayTasks(sameSize);
+    this.#sameSize = sameSize;
   }
 
   /** Package at a level; undefined when the ladder has no such step. */
@@ -40,9 +40,11 @@ export class ModelChoice {
     const { full } = this.#manifests;
     if (full === undefined) return { fits: false, reason: 'unsupported-size', detail: 'no model is loaded' };
     const variants = full.variants.filter((variant) => strengthFor(variant, codec) > 0);
+    // What is nearly as large would be enlarged first, and is no better for it afterwards (docs/quality.md, "Sizes in between").
+    const isOfTarget = Math.min(width, height) === targetHeight;
     return fitPicture({ ...full, variants }, width, height, {
       targetShortSide: targetHeight,
-      tasks: this.#tasks,
+      tasks: relayTasks(this.#sameSize && isOfTarget),
     });
   }
 

@@ -168,6 +168,6 @@ export interface RestorerOptions {
   logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'silent';
   /** False: always the full model, however late it gets (measurements, tests). True unless given. */
   loadShedding?: boolean;
-  /** Pictures that are too large for super-resolution are deblurred, up to the target's size. False unless given. */
+  /** Pictures of the target's size are deblurred. False unless given. */
   sameSize?: boolean;
 }

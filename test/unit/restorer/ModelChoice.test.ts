@@ -36,9 +36,10 @@ describe('the models of a call', () => {
     expect(choose(false, 1280, 720)).toBe('already-sharp');
   });
 
-  it('deblur when told to, at the levels that can, and only what is no larger than the target', () => {
+  it('deblur when told to, at the levels that can, and only what is as large as the target', () => {
     expect(choose(true, 704, 396)).toEqual(['full x2 640x360', 'lighter x2 640x360']);
-    expect(choose(true, 640, 480)).toEqual(['full x1 960x720', null]);
+    expect(choose(true, 640, 480)).toBe('already-sharp');
+    expect(choose(true, 960, 540)).toBe('already-sharp');
     expect(choose(true, 1280, 720)).toEqual(['full x1 1280x720', null]);
     expect(choose(true, 720, 1280)).toEqual(['full x1 720x1280', null]);
     expect(choose(true, 1920, 1080)).toBe('already-sharp');
