@@ -162,7 +162,9 @@ export async function evaluateAll({ clips, seconds, packages, codecs, threads, s
     }
     for (const codec of BETWEEN_CODECS.filter((one) => one === 'vp8' || codecs.includes(one))) {
       for (const { id, heights, rates } of BETWEEN_CALLS) {
-        const args = ['--codec', codec, ...callFlags(heights, rates)];
+        const restored = heights.filter((height) => variantFor(model, height, { codec, inpaint: 0 }));
+        if (restored.length === 0) continue;
+        const args = ['--codec', codec, ...callFlags(restored, rates)];
         const rows = await run(`${id}-${codec}`, model, [], ['bilinear', 'bicubic'], args, false);
         measured.between.push(...rows);
       }
