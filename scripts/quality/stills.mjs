@@ -100,7 +100,7 @@ function asTheyAge(clips, { calls, stills, aged }, seconds) {
   ]);
   const head = ['clip', ...ages.map((age) => `${age} to ${age + seconds} s`)];
   return `How long a still serves: what it adds to \`${[...judged].join()}\` from ${height}p at ${rates.join(' and ')} kbit/s in the same pictures (its bytes not counted), by its age. Each
-time a call begins there, with the still of the clip's very first picture. In calls the page sends another when the scene or the camera's focus has changed (a hand held
+time a call begins there, with the still of the clip's very first picture. In calls the page sends another when the scene or the camera's focus has changed and is calm (a hand held
 before a face, in gesture).
 
 ${table(head, rows)}`;

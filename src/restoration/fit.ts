@@ -12,6 +12,8 @@ const MIN_SHORT_SIDE = 32;
 const MAX_ASPECT = 4;
 /** A picture may be so many times as large as the variant's input. */
 const MOST_SCALED_DOWN = 1.1;
+/** With `mayShrink`: 240 lines for x4, 480 for x2, of 720. */
+const MOST_SHRUNK = 4 / 3;
 
 export interface Fit {
   variant: Variant;
@@ -77,7 +79,7 @@ export function fitPicture(
   }
   const variant =
     chooseVariant(manifest, shortSide, target, tasks) ??
-    (mayShrink ? chooseShrinking(manifest, shortSide, target, tasks) : undefined);
+    (mayShrink ? chooseVariant(manifest, shortSide, target, tasks, MOST_SHRUNK) : undefined);
   if (variant === undefined) {
     return no('already-sharp', `${size} has no use for a restored picture of ${target} lines`);
   }
@@ -147,28 +149,11 @@ export function chooseVariant(
   shortSide: number,
   target: number,
   tasks: readonly Task[],
+  mostScaledDown = MOST_SCALED_DOWN,
 ): Variant | undefined {
   if (shortSide > target) return undefined;
-  const scales = ([4, 2, 1] as const).filter((scale) => shortSide * scale <= target * MOST_SCALED_DOWN);
-  return firstOf(manifest, scales, tasks);
-}
-
-function chooseShrinking(
-  manifest: Pick<Manifest, 'variants'>,
-  shortSide: number,
-  target: number,
-  tasks: readonly Task[],
-): Variant | undefined {
-  const scales = ([2, 4] as const).filter((scale) => shortSide * (scale === 4 ? 3 : 1.5) <= target);
-  return firstOf(manifest, scales, tasks);
-}
-
-function firstOf(
-  manifest: Pick<Manifest, 'variants'>,
-  scales: readonly Scale[],
-  tasks: readonly Task[],
-): Variant | undefined {
-  for (const scale of scales) {
+  for (const scale of [4, 2, 1] as const) {
+    if (shortSide * scale > target * mostScaledDown) continue;
     for (const task of tasks) {
       // What keeps its size is not super-resolved.
       if (scale === 1 && task === 'sr') continue;

@@ -1,6 +1,6 @@
 /**
  * How large a picture the encoder gets. The budget's height (uplinkPolicy) is what most cameras can be sent in; where more moves, the encoder drops frames
- * instead: at 120 kbit/s a class of children came to 11 pictures a second of 360 lines, and comes to 21 of 270 (bench/uplink.mjs). The relay restores each of these heights.
+ * instead: at 120 kbit/s a class of children came to 11 pictures a second of 360 lines, and comes to 21 of 270 (bench/uplink.mjs). The relay restores each of these heights but 720.
  */
 
 /** Short sides that are sent, smallest first. From 397 lines on the relay leaves pictures alone, so 540 would be no step from 720. */

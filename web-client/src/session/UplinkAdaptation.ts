@@ -53,10 +53,12 @@ export class UplinkAdaptation {
 
   async #sample(): Promise<void> {
     const sender = this.#publisher.producer('camera')?.rtpSender;
-    const stats = await sender?.getStats();
     // A still on its way takes bits that are there again in a moment.
-    const sample = stats && this.#publisher.reservedBps.value === 0 ? this.#read(stats) : null;
-    if (stats === undefined || this.#publisher.reservedBps.value > 0) this.#before = null;
+    if (!sender || this.#publisher.reservedBps.value > 0) {
+      this.#before = null;
+      return;
+    }
+    const sample = this.#read(await sender.getStats());
     if (sample && this.#policy.sample(sample)) this.#publisher.sentHeight.value = this.#policy.height;
   }
 
