@@ -190,7 +190,7 @@ async function evaluateAt(
       openMethods: () => openMethods(device, models, uplinkHeight, sizes, flags),
       onFrame: (count) => progress.update(count),
     });
-    const { actualBitrateBps, stillBytes, frames } = result;
+    const { actualBitrateBps, stillBytes, stillRestedShare, frames } = result;
     const seconds = Math.max(flags.stillEvery, frames / clip.fps);
     const stillBitrateBps = Math.round((stillBytes * 8) / seconds);
     return result.methods.map(({ method, referred, psnrY, ssimY, warpError, tOF, msPerFrame }) => ({
@@ -201,7 +201,7 @@ async function evaluateAt(
       bitrate,
       // What the still takes of the uplink is not there for pictures.
       actualBitrate: actualBitrateBps + (referred ? stillBitrateBps : 0),
-      ...(referred ? { stillBytes } : {}),
+      ...(referred ? { stillBytes, stillRestedShare: Number(stillRestedShare.toFixed(3)) } : {}),
       method,
       psnrY: round(psnrY, 3),
       ssimY: round(ssimY, 4),

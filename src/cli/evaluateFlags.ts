@@ -59,7 +59,8 @@ in five, and in ten.
 --references on gives vireo the first picture of each clip as a sharp still, where and how the page would send it on such
 an uplink: AVIF of at most 30 kB, about as good as WebP of quality 46, at 60 kbit/s, to 50 kB and 72 from 250 on; below 150 none
 where less than a third of the picture stands still for the first second. (Browsers code it with libaom, this with SVT-AV1 at the
-preset that comes nearest to it.) With --start it is still that of the clip's very first picture, and so that old. The still's bytes, spread over --still-every (or the clip, if
+preset that comes nearest to it.) With --start it is still that of the clip's very first picture, and so that old;
+it rests, as in calls, while the camera focuses on something else (stillRestedShare of the pictures). Its bytes, spread over --still-every (or the clip, if
 that is longer), are part of vireo's actualBitrate, and so of bdRate and hull; each row has them as stillBytes. Other
 methods neither have the still nor pay for it.
 

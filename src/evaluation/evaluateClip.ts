@@ -15,6 +15,7 @@ import type { Method } from './methods.js';
 import { QualityMeter } from './QualityMeter.js';
 import { savePicture } from './savePicture.js';
 import { standingAtStart } from './standing.js';
+import { StillFocus } from './StillFocus.js';
 import { encodeStill } from './still.js';
 import { openUplink, type UplinkCodec } from './uplink.js';
 import { WarpMeter } from './WarpMeter.js';
@@ -31,6 +32,9 @@ function strideOf(fps: number, wantedFps: number): number {
 export function sentFps(fps: number, wantedFps: number): number {
   return fps / strideOf(fps, wantedFps);
 }
+
+/** As often as the page looks at its camera. */
+const LOOK_EVERY_S = 1;
 
 export interface ClipSizes {
   /** The picture the call sends. */
@@ -65,6 +69,8 @@ export interface ClipResult {
   actualBitrateBps: number;
   /** Of the still that the methods with `refer` were given; 0 without one, or where a page would have sent none. */
   stillBytes: number;
+  /** Share of the frames that were sent while the still rested, 0 to 1. */
+  stillRestedShare: number;
   /** `warpError` and `tOF`: see WarpMeter; null for a single frame. */
   methods: {
     method: string;
@@ -110,7 +116,10 @@ class ClipRun {
   readonly #shown: Frame[] = [];
   #upright: FrameFilter | null = null;
   #frames = 0;
-  #stillBytes = 0;
+  #still: Buffer | null = null;
+  #focus: StillFocus | null = null;
+  #resting = false;
+  #restedFrames = 0;
 
   private constructor(
     options: ClipOptions,
@@ -152,6 +161,7 @@ class ClipRun {
     const limit =
       seconds === null ? Infinity : Math.max(1, Math.round((seconds * this.#fps.num) / this.#fps.den));
     const start = Math.round((startSeconds * this.#fps.num) / this.#fps.den);
+    const looksApart = Math.max(1, Math.round((LOOK_EVERY_S * this.#fps.num) / this.#fps.den));
     let index = 0;
     for (let taken = 0; taken < start + limit; ) {
       const decoded = await this.#reader.next();
@@ -159,7 +169,9 @@ class ClipRun {
       try {
         if (index++ % this.#stride !== 0) continue;
         if (taken === 0) await this.#refer(decoded);
+        if (taken % looksApart === 0) await this.#look(decoded);
         if (taken++ < start) continue;
+        if (this.#resting) this.#restedFrames++;
         await this.#send(decoded);
       } finally {
         decoded.free();
@@ -178,7 +190,8 @@ class ClipRun {
     return {
       frames,
       actualBitrateBps: Math.round((this.#uplink.bytesSent * 8 * this.#fps.num) / this.#fps.den / frames),
-      stillBytes: this.#stillBytes,
+      stillBytes: this.#still?.length ?? 0,
+      stillRestedShare: this.#restedFrames / frames,
       methods: this.#contenders.map(({ method, meter, ms }, at) => ({
         method: method.name,
         referred: method.refer !== undefined,
@@ -200,6 +213,7 @@ class ClipRun {
     await this.#motion.close();
     this.#uplink.close();
     this.#lost?.close();
+    this.#focus?.close();
     this.#shrink.close();
     this.#upright?.close();
     await this.#reader.close();
@@ -233,11 +247,21 @@ class ClipRun {
     const reference = await this.#reference(decoded);
     try {
       const still = await encodeStill(reference, stillBudget(budgetBps));
-      this.#stillBytes = still.length;
       for (const method of takers) await method.refer?.(still);
+      this.#still = still;
+      this.#focus = new StillFocus();
     } finally {
       reference.free();
     }
+  }
+
+  /** The page looks at its camera and lets the still rest, or serve again. */
+  async #look(decoded: Frame): Promise<void> {
+    if (this.#focus === null) return;
+    const resting = await this.#focus.look(decoded);
+    if (resting === this.#resting) return;
+    this.#resting = resting;
+    for (const { method } of this.#contenders) await method.refer?.(resting ? null : this.#still);
   }
 
   async #receive(): Promise<void> {

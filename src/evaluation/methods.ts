@@ -8,8 +8,8 @@ import { fillFilter } from './LostPixels.js';
 
 export interface Method {
   readonly name: string;
-  /** A sharp still of the clip, as it would be uploaded, for methods that take one. */
-  refer?(still: Uint8Array): Promise<void>;
+  /** A sharp still of the clip, as it would be uploaded, for methods that take one; null: none from the next picture on. */
+  refer?(still: Uint8Array | null): Promise<void>;
   /**
    * The next picture (`lost`: where it lacks pixels, see LostPixels; null: nowhere), which stays the caller's. Resolves
    * to the results that are ready, in order, which are the caller's, too.
@@ -78,11 +78,12 @@ export function modelMethod(name: string, stream: RestorationStream, references 
     return { frames, ms: restored.runMs };
   };
 
-  const refer = async (still: Uint8Array): Promise<void> => {
+  const { strength } = stream;
+  const refer = async (still: Uint8Array | null): Promise<void> => {
     const { outputWidth: width, outputHeight: height } = stream;
-    await stream.setReferences([await decodeStill(still, { width, height })]);
+    await stream.setReferences(still === null ? [] : [await decodeStill(still, { width, height })]);
     // As in calls.
-    stream.strength = 1;
+    stream.strength = still === null ? strength : 1;
   };
 
   return {

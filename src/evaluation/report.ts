@@ -19,6 +19,8 @@ export interface EvaluationRow {
   actualBitrate: number;
   /** Of the still that the method had; left out without one. */
   stillBytes?: number;
+  /** Share of the pictures that were sent while it rested (`StillFocus`), 0 to 1; left out without one. */
+  stillRestedShare?: number;
   method: string;
   psnrY: number;
   ssimY: number;

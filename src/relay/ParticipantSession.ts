@@ -264,6 +264,12 @@ export class ParticipantSession {
     throw new VireoError('not-found', `data.stillId: no still ${stillId} is under way`);
   }
 
+  /** @throws VireoError that names the field */
+  restStill({ publicationId, stillId, resting }: RequestData<'restStill'>): Record<string, never> {
+    this.#referencesOf(publicationId).rest(stillId, resting);
+    return {};
+  }
+
   forgetStills({ publicationId }: RequestData<'forgetStills'>): Record<string, never> {
     this.#ownPublication(publicationId).references?.forget({ declined: true });
     return {};

@@ -35,6 +35,8 @@ export class PublicationReferences {
   readonly #options: PublicationReferencesOptions;
   readonly #inbox: ReferenceInbox;
   readonly #wishes: StillWishes;
+  /** The still that rests: its camera does not show what it does. */
+  #restingId: string | null = null;
   /** A restored stream began, and nothing was asked for yet. */
   #started = false;
 
@@ -45,9 +47,10 @@ export class PublicationReferences {
     this.#wishes = new StillWishes(limits.minIntervalMs, now);
   }
 
-  /** The newest that is fit for the restorer; null: none. */
+  /** The newest that is fit for the restorer; null: none, or it rests. */
   get still(): ReferenceStill | null {
-    return this.#inbox.still;
+    const { still } = this.#inbox;
+    return still?.id === this.#restingId ? null : still;
   }
 
   /** Whether this upload is under way here. */
@@ -84,6 +87,16 @@ export class PublicationReferences {
     this.#wishes.came(still.id);
     onChanged();
     return true;
+  }
+
+  /** Takes the newest still out of use, or into use again. @throws VireoError that names the field */
+  rest(stillId: string, resting: boolean): void {
+    if (this.#inbox.still?.id !== stillId)
+      throw new VireoError('not-found', `data.stillId: ${stillId} is not the last still of this publication`);
+    const restingId = resting ? stillId : null;
+    if (restingId === this.#restingId) return;
+    this.#restingId = restingId;
+    this.#options.onChanged();
   }
 
   /** The sender opted out, of stills or of restoration as a whole. */

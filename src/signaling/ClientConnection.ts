@@ -166,6 +166,8 @@ export class ClientConnection implements ParticipantConnection {
         return { data: participant.beginStill(request.data) };
       case 'stillPart':
         return { data: participant.stillPart(request.data) };
+      case 'restStill':
+        return { data: participant.restStill(request.data) };
       case 'forgetStills':
         return { data: participant.forgetStills(request.data) };
     }

@@ -113,6 +113,8 @@ export const requestSchemas = {
       'must be binary and not empty',
     ),
   }),
+  /** The last whole still of a publication is kept, but not used, while its camera focuses on something else. */
+  restStill: z.strictObject({ publicationId: id, stillId: id, resting: z.boolean() }),
   /** The stills of a publication are not to be used any more, nor asked for, until the next `beginStill`. */
   forgetStills: z.strictObject({ publicationId: id }),
 } as const;
@@ -210,6 +212,7 @@ export interface ResponseData {
   requestKeyFrame: Record<string, never>;
   beginStill: { stillId: string };
   stillPart: { complete: boolean };
+  restStill: Record<string, never>;
   forgetStills: Record<string, never>;
 }
 

@@ -117,7 +117,7 @@ describe('sharp stills', () => {
     expect(browser.errors).toEqual([]);
   });
 
-  it('are sent again when the camera focuses on something else, and only then', async () => {
+  it('rest while the camera is out of focus, and are sent again when it stays so, and only then', async () => {
     await Promise.all([ann.close(), bob.close()]);
     const before = await accepted();
     const cyd = await browser.open(
@@ -130,9 +130,22 @@ describe('sharp stills', () => {
     // Longer than the interval, and than it takes to save up for another.
     await cyd.waitForTimeout(12_000);
     expect(await accepted()).toBe(before + 1);
-    await cyd.evaluate(() => {
-      globalThis.cameraActs.blurred = true;
-    });
+    const act = (acts: { blurred: boolean; moving: boolean }) =>
+      cyd.evaluate((wanted) => Object.assign(globalThis.cameraActs, wanted), acts);
+    await cyd.locator('.self-tile').hover();
+    await cyd.getByRole('button', { name: 'What you send' }).click();
+    const told = () => row(cyd, 'Your statistics', 'Sharp stills').textContent();
+    const rested = () => cyd.evaluate(() => globalThis.vireoProbe.stillsRested());
+    // While it moves no other one can be taken.
+    await act({ blurred: true, moving: true });
+    await expect.poll(told, { timeout: 20_000 }).toMatch(/ · not used, the focus has changed$/);
+    expect(await rested()).toEqual([true]);
+    await cyd.screenshot({ path: `${screenshots}stills-resting.png` });
+    await act({ blurred: false, moving: false });
+    await expect.poll(rested, { timeout: 20_000 }).toEqual([true, false]);
+    expect(await told()).toMatch(/ kB$/);
+    expect(await accepted()).toBe(before + 1);
+    await act({ blurred: true, moving: false });
     await expect.poll(accepted, { timeout: 60_000 }).toBe(before + 2);
     expect(browser.errors).toEqual([]);
   });

@@ -159,6 +159,35 @@ describe('stills', () => {
     expect(given()).toEqual([another]);
   });
 
+  it('rest and serve again as their sender says, and the next one serves at once', async () => {
+    const relay = await start();
+    const { ann, ben, publicationId, watchUnreferred, restart, given } = await call(relay);
+    await watchUnreferred();
+    const stillId = await sendStill(ann, publicationId);
+    const rest = (resting: boolean, id = stillId) =>
+      ann.request('restStill', { publicationId, stillId: id, resting });
+    await rest(true);
+    await rest(true);
+    expect(given()).toEqual([stillId, null]);
+    await restart();
+    expect(given()).toEqual([]);
+    await rest(false);
+    expect(given()).toEqual([stillId]);
+    await rest(true);
+    await passed(1_000);
+    const another = await sendStill(ann, publicationId);
+    expect(given()).toEqual([stillId, null, another]);
+    expect(ann.all('stillWanted').map(({ reason }) => reason)).toEqual(['start']);
+
+    const unknown = refused('not-found', new RegExp(`^data\\.stillId: ${stillId} is not the last still`));
+    await expect(rest(true)).rejects.toEqual(unknown);
+    await ann.request('forgetStills', { publicationId });
+    await expect(rest(true, another)).rejects.toEqual(refused('not-found', /^data\.stillId: /));
+    await expect(ben.request('restStill', { publicationId, stillId: another, resting: true })).rejects.toEqual(
+      refused('not-found', /^data\.publicationId: you have no publication/),
+    );
+  });
+
   it('are forgotten with the permission to restore, and with the publication', async () => {
     const relay = await start();
     const { ann, ben, publicationId, watchUnreferred, given } = await call(relay);

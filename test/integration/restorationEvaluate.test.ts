@@ -185,6 +185,7 @@ describe('vireo evaluate', () => {
     expect(thin.on.vireo).toEqual({
       ...thin.off.vireo,
       stillBytes: 0,
+      stillRestedShare: 0,
       msPerFrame: thin.on.vireo.msPerFrame,
     });
   });
@@ -200,6 +201,21 @@ describe('vireo evaluate', () => {
     expect(later[0]?.stillBytes).toBe(first[0]?.stillBytes);
     expect(later[1]?.psnrY).not.toBe(first[1]?.psnrY);
     await expect(run(5)).rejects.toThrow(/--start 5: it ends before that/);
+  });
+
+  it('lets the still rest while the camera is out of focus', async () => {
+    const clip = await naturalClip({ seconds: 2.2, width: 352, height: 288, pans: false }, [0.9, 1.9]);
+    const run = async (references: 'off' | 'on', part: { start: number; seconds: number }) => {
+      const only = { ...flags, ...part, bitrate: [240_000], against: ['bicubic'] };
+      const { rows } = await evaluate([clip], { ...only, model: 'swift', references });
+      return rows[0];
+    };
+    // It is looked at once a second.
+    const whole = await run('on', { start: 0, seconds: 2.2 });
+    expect(whole?.stillRestedShare).toBeCloseTo(30 / 66, 2);
+    const out = { start: 1, seconds: 0.2 };
+    const [on, off] = [await run('on', out), await run('off', out)];
+    expect(on).toMatchObject({ stillRestedShare: 1, psnrY: off?.psnrY });
   });
 
   it('leaves as they are the pictures of codecs that its manifest says lose by it', async () => {

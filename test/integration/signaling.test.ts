@@ -274,6 +274,7 @@ describe('10,000 mutated messages', () => {
         data: { publicationId, mimeType: 'image/webp', byteLength: 9_000, width: 1_280, height: 720 },
       },
       { name: 'stillPart', data: { stillId: 'abc', offset: 0, data: 'abc' } },
+      { name: 'restStill', data: { publicationId, stillId: 'abc', resting: true } },
       { name: 'forgetStills', data: { publicationId } },
     ];
   }

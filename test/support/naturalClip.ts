@@ -12,13 +12,19 @@ const CACHE_VERSION = 1;
 const realClips = fileURLToPath(new URL('../../../shared/data/eval/', import.meta.url));
 
 /** Path of a y4m with texture, edges, a camera that pans unless told otherwise and a moving object; made once and kept in the temporary folder. */
-export async function naturalClip(shape: Partial<ClipShape> = {}): Promise<string> {
+export async function naturalClip(
+  shape: Partial<ClipShape> = {},
+  outOfFocusS: readonly [number, number] | null = null,
+): Promise<string> {
   const { width = 1280, height = 720, fps = 30, seconds = 1, pans = true } = shape;
   const folder = join(tmpdir(), `vireo-test-clips-${CACHE_VERSION}`);
-  const path = join(folder, `natural-${width}x${height}-${fps}-${seconds}${pans ? '' : '-standing'}.y4m`);
+  const path = join(folder, `natural-${width}x${height}-${fps}-${seconds}${pans ? '' : '-standing'}${outOfFocusS ? `-blurred-${outOfFocusS.join('-')}` : ''}.y4m`);
   if (existsSync(path)) return path;
   await mkdir(folder, { recursive: true });
-  const graph = syntheticClipGraph({ width, height, fps, seconds, pans });
+  const sharp = syntheticClipGraph({ width, height, fps, seconds, pans });
+  const graph = outOfFocusS
+    ? `${sharp},gblur=sigma=3:enable='between(t,${outOfFocusS.join(',')})'`
+    : sharp;
   const reader = await VideoFileReader.open(graph, { format: 'lavfi' });
   const { timeBase } = reader.info;
   const unfinished = join(folder, `${process.pid}-${Date.now()}.y4m`);

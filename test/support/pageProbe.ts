@@ -364,18 +364,25 @@ async function timeToNewFrame(selector: string, timeoutMs: number): Promise<numb
 }
 
 const stillTypes: string[] = [];
+const rests: boolean[] = [];
 const send = WebSocket.prototype.send;
 WebSocket.prototype.send = function (this: WebSocket, data: Parameters<typeof send>[0]) {
   const type = typeof data === 'string' && /"mimeType":"(image\/\w+)"/.exec(data)?.[1];
   if (type) stillTypes.push(type);
+  const resting = typeof data === 'string' && /"resting":(true|false)/.exec(data)?.[1];
+  if (resting) rests.push(resting === 'true');
   send.call(this, data);
 };
 
 /** Kinds of the stills that this page began to send. */
 const stillTypesSent = () => stillTypes;
 
+/** What this page said of its last still, time after time: whether it should rest. */
+const stillsRested = () => rests;
+
 const probe = {
   stillTypesSent,
+  stillsRested,
   watch,
   captureBoth,
   videoAfterBeep,

@@ -1,5 +1,6 @@
 /** Sharp stills, as the page decides on them and sends them. */
 import { beforeEach, describe, expect, it } from 'vitest';
+import { focusChange, stillRests } from '../../../src/signaling/focus.js';
 import { fittingStill, stillBudget, worthAStill } from '../../../src/signaling/stillBudget.js';
 import {
   standingShare,
@@ -11,7 +12,7 @@ import { formatAge } from '../../../web-client/src/session/options.js';
 import { ReferencePolicy, stillPaceBps } from '../../../web-client/src/session/ReferencePolicy.js';
 import { stillSize } from '../../../web-client/src/session/StillCamera.js';
 import { PART_OVERHEAD_BYTES, StillUploader } from '../../../web-client/src/session/StillUploader.js';
-import { focusDifference, type Look, sceneDifference } from '../../../web-client/src/session/sceneChange.js';
+import { type Look, sceneDifference } from '../../../web-client/src/session/sceneChange.js';
 
 const LIMITS = {
   uplinkShare: 0.2,
@@ -79,21 +80,27 @@ describe('the share that stands', () => {
   });
 });
 
-describe('the difference in focus', () => {
+describe('the change of focus', () => {
   const room = scene({ personAt: 16 });
 
   it('is that of all that has detail, and not of what moves', () => {
-    expect(focusDifference(room.detail, room.detail)).toBe(0);
-    expect(focusDifference(scene({ personAt: 19 }).detail, room.detail)).toBeLessThan(0.1);
+    expect(focusChange(room.detail, room.detail)).toBe(0);
+    expect(Math.abs(focusChange(scene({ personAt: 19 }).detail, room.detail))).toBeLessThan(0.1);
     for (const sharper of [-0.75, 0.75]) {
-      expect(focusDifference(scene({ personAt: 16, sharper }).detail, room.detail)).toBeCloseTo(0.74, 1);
+      const seen = focusChange(scene({ personAt: 16, sharper }).detail, room.detail);
+      expect(seen).toBeCloseTo(Math.sign(sharper) * 0.74, 1);
     }
   });
 
   it('is nothing where there is next to no detail to go by', () => {
-    expect(
-      focusDifference(scene({ shiftedBy: 12 }).detail, scene({ shiftedBy: 12, sharper: 1 }).detail),
-    ).toBe(0);
+    expect(focusChange(scene({ shiftedBy: 12 }).detail, scene({ shiftedBy: 12, sharper: 1 }).detail)).toBe(0);
+  });
+
+  it('lets a still rest that is clearly sharper than the picture, until that is nearly as sharp', () => {
+    const rests = (sharper: number, rested: boolean) =>
+      stillRests(scene({ personAt: 16, sharper }).detail, room.detail, rested);
+    expect([1, 0, -0.3, -0.5].map((sharper) => rests(sharper, false))).toEqual([false, false, false, true]);
+    expect([-0.5, -0.35, -0.2, 0].map((sharper) => rests(sharper, true))).toEqual([true, true, false, false]);
   });
 });
 
@@ -242,6 +249,27 @@ describe('ReferencePolicy', () => {
     expect(watch(60, () => scene({ sharper: -1 }))).toBeNull();
     expect(watch(60, () => scene({ sharper: -1.2 }))).toBeNull();
     expect(watch(60)).toMatchObject({ reason: 'scene' });
+  });
+
+  it('lets the still rest while the picture is softer, also where it cannot send another', () => {
+    policy.setWatched(true);
+    watch(5);
+    send();
+    const blurredAndRestless = (second: number) => scene({ personAt: 6 * (second % 4), sharper: -1 });
+    expect(watch(20)).toBeNull();
+    expect(policy.resting).toBe(false);
+    expect(watch(20, blurredAndRestless)).toBeNull();
+    expect(policy.resting).toBe(true);
+    watch(1);
+    expect(policy.resting).toBe(false);
+    watch(2, () => scene({ sharper: -1 }));
+    expect(policy.resting).toBe(true);
+    send(scene({ sharper: -1 }));
+    expect(policy.resting).toBe(false);
+    watch(2, () => scene({ sharper: -2 }));
+    expect(policy.resting).toBe(true);
+    policy.reset();
+    expect(policy.resting).toBe(false);
   });
 
   it('lets go of a change that passed', () => {

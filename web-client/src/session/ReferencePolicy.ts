@@ -1,7 +1,8 @@
+import { focusChange, REFOCUSED_OCTAVES, stillRests } from '../../../src/signaling/focus.js';
 import type { ReferenceLimits, StillWantedReason } from '../../../src/signaling/messages.js';
 import { type StillBudget, stillBudget, worthAStill } from '../../../src/signaling/stillBudget.js';
 import { standingShare } from '../../../src/signaling/thumbnail.js';
-import { focusDifference, type Look, sceneDifference } from './sceneChange.js';
+import { type Look, sceneDifference } from './sceneChange.js';
 import { UNLIMITED_VIDEO_BPS } from './uplinkPolicy.js';
 
 /**
@@ -9,11 +10,6 @@ import { UNLIMITED_VIDEO_BPS } from './uplinkPolicy.js';
  * recorded calls: people who talk and gesture stay between 1 and 6, a camera that moves on comes to 9 and more.
  */
 const CHANGED_LEVELS = 8;
-/**
- * Octaves of sharpness (`focusDifference`) from which on the camera focuses on something else: what a still shows sharply is to be blurred now, or
- * the other way round. A hand held before a face came to 0.8; people who talk and move, and a head that turns away, to 0.1.
- */
-const REFOCUSED_OCTAVES = 0.4;
 /** Between two samples, below which the picture stands still enough to be sharp; people who talk: 1 to 4. */
 const CALM_LEVELS = 3;
 const CALM_SAMPLES = 2;
@@ -70,6 +66,7 @@ export class ReferencePolicy {
   /** Of the last still that the relay has. */
   #still: Look | null = null;
   #hasStill = false;
+  #resting = false;
   #last: Look | null = null;
   #calmSamples = 0;
   /** Of the picture, from the last sample but one to the last. */
@@ -110,10 +107,11 @@ export class ReferencePolicy {
     const calm =
       last !== null &&
       sceneDifference(look.levels, last.levels) < CALM_LEVELS &&
-      focusDifference(look.detail, last.detail) < REFOCUSED_OCTAVES / 2;
+      Math.abs(focusChange(look.detail, last.detail)) < REFOCUSED_OCTAVES / 2;
     this.#calmSamples = calm ? this.#calmSamples + 1 : 0;
     this.#standingShare = last === null ? 0 : standingShare(look.levels, last.levels);
     this.#last = look;
+    this.#resting = this.#still !== null && stillRests(look.detail, this.#still.detail, this.#resting);
     if (!this.#watched || this.#sending) return;
     if (!this.#hasStill) {
       this.#wish ??= { reason: 'start', sinceMs: this.#options.now(), own: true };
@@ -123,6 +121,11 @@ export class ReferencePolicy {
       this.#wish ??= { reason: 'scene', sinceMs: this.#options.now(), own: true };
     // Whoever walked through the picture is gone again.
     else if (this.#wish?.own && this.#wish.reason === 'scene') this.#wish = null;
+  }
+
+  /** Whether the last still shows sharply what the camera does not: it should not be used while that lasts. */
+  get resting(): boolean {
+    return this.#resting;
   }
 
   /** Whether one is wanted that will not pay before the camera stands still. */
@@ -159,6 +162,7 @@ export class ReferencePolicy {
     this.#sending = false;
     this.#still = look;
     this.#hasStill = true;
+    this.#resting = false;
     this.#wish = null;
     this.#failures = 0;
     this.#notBeforeMs = this.#options.now() + this.#options.limits.minIntervalMs + INTERVAL_MARGIN_MS;
@@ -175,6 +179,7 @@ export class ReferencePolicy {
   refused(): void {
     this.#still = null;
     this.#hasStill = false;
+    this.#resting = false;
     this.#refusals += 1;
     this.#backOff(this.#refusals);
   }
@@ -189,6 +194,7 @@ export class ReferencePolicy {
     this.#wish = null;
     this.#still = null;
     this.#hasStill = false;
+    this.#resting = false;
     this.#watched = false;
     this.#last = null;
     this.#calmSamples = 0;
@@ -222,6 +228,6 @@ export class ReferencePolicy {
 function isAnother(look: Look, still: Look): boolean {
   return (
     sceneDifference(look.levels, still.levels) >= CHANGED_LEVELS ||
-    focusDifference(look.detail, still.detail) >= REFOCUSED_OCTAVES
+    Math.abs(focusChange(look.detail, still.detail)) >= REFOCUSED_OCTAVES
   );
 }

@@ -2,7 +2,7 @@ import { effect, type ReadonlySignal, type Signal, signal } from '@preact/signal
 import type { EventData, ReferenceLimits } from '../../../src/signaling/messages.js';
 import type { Publisher } from './Publisher.js';
 import { ReferencePolicy, type StillRequest, stillPaceBps } from './ReferencePolicy.js';
-import type { SignalingClient } from './SignalingClient.js';
+import { type SignalingClient, SignalingError } from './SignalingClient.js';
 import { StillCamera } from './StillCamera.js';
 import { StillUploader } from './StillUploader.js';
 import { type StillCoding, stillCodings } from './stillCoding.js';
@@ -20,6 +20,8 @@ export interface SentStills {
   sending: boolean;
   /** One is wanted, but on this thin uplink not while the camera moves. */
   waitsForCamera: boolean;
+  /** The camera focuses on something else: the last one is not used while that lasts. */
+  resting: boolean;
 }
 
 /** Sends sharp stills of the own camera beside its video, when the policy finds one worth it. */
@@ -38,6 +40,7 @@ export class References {
     lastAtMs: null,
     sending: false,
     waitsForCamera: false,
+    resting: false,
   });
   readonly #codings = stillCodings().catch((): StillCoding[] => []);
   readonly #stopEffects: (() => void)[];
@@ -50,6 +53,8 @@ export class References {
   #watched = false;
   /** The last one that the relay has. */
   #stillId: string | null = null;
+  /** The one that the relay was told to let rest. */
+  #restingId: string | null = null;
   #upload: AbortController | null = null;
   #timer: ReturnType<typeof setInterval> | undefined;
   #wireBytes = 0;
@@ -146,6 +151,8 @@ export class References {
       this.stop();
       this.#policy?.reset();
       this.#policy?.setWatched(this.#watched);
+      this.#stillId = null;
+      this.#restingId = null;
     }
     this.#publicationId = publicationId;
     this.#camera?.close();
@@ -157,9 +164,10 @@ export class References {
   #tick(): void {
     const look = this.#camera?.look();
     if (look) this.#policy?.sample(look);
-    const waitsForCamera = this.#policy?.waitsForCamera ?? false;
-    if (waitsForCamera !== this.#sent.value.waitsForCamera)
-      this.#sent.value = { ...this.#sent.value, waitsForCamera };
+    const { waitsForCamera = false, resting = false } = this.#policy ?? {};
+    if (waitsForCamera !== this.#sent.value.waitsForCamera || resting !== this.#sent.value.resting)
+      this.#sent.value = { ...this.#sent.value, waitsForCamera, resting };
+    this.#rest(resting ? this.#stillId : null);
     const request = this.#policy?.next();
     if (request) void this.#send(request);
   }
@@ -188,6 +196,7 @@ export class References {
         lastAtMs: performance.now(),
         sending: true,
         waitsForCamera: false,
+        resting: false,
       };
     } catch {
       // Refused or lost: neither is the person's affair, and the call goes on as well without.
@@ -200,6 +209,23 @@ export class References {
         this.#sent.value = { ...this.#sent.value, sending: false };
       }
     }
+  }
+
+  /** Tells the relay which still should rest; null: none. */
+  #rest(wanted: string | null): void {
+    const publicationId = this.#publicationId;
+    const told = this.#restingId;
+    if (publicationId === null || wanted === told) return;
+    this.#restingId = wanted;
+    const stillId = wanted ?? told;
+    // Another has taken its place, which does not rest.
+    if (stillId === null || stillId !== this.#stillId) return;
+    this.#signaling
+      .request('restStill', { publicationId, stillId, resting: wanted !== null })
+      .catch((error: unknown) => {
+        const again = error instanceof SignalingError && error.retryable;
+        if (again && this.#restingId === wanted) this.#restingId = told;
+      });
   }
 
   #forget(): void {

@@ -1,7 +1,8 @@
+import { DETAIL_GAIN, DETAIL_SIZE } from '../../../src/signaling/focus.js';
 import { fittingStill, type StillBudget } from '../../../src/signaling/stillBudget.js';
 import { THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, type Thumbnail } from '../../../src/signaling/thumbnail.js';
 import type { CodedStill } from './StillUploader.js';
-import { DETAIL_GAIN, type Look } from './sceneChange.js';
+import type { Look } from './sceneChange.js';
 import type { StillCoding } from './stillCoding.js';
 
 export interface TakenStill extends CodedStill {
@@ -11,8 +12,6 @@ export interface TakenStill extends CodedStill {
 /** The restored picture is no larger. */
 const MAX_SIDES = { long: 1_280, short: 720 };
 const GRAB_TIMEOUT_MS = 2_000;
-/** Detail is what this size has and a half of it lacks. */
-const DETAIL_SIZE = { width: 640, height: 360 };
 
 /** The size of a still of a camera's picture: its shape, not larger than it nor than is allowed, with even sides. */
 export function stillSize(

@@ -4,30 +4,8 @@ import { THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH, type Thumbnail } from '../../../src/
 /** What is seen of the camera at one moment. */
 export interface Look {
   levels: Thumbnail;
-  /** How much of each cell is finer than a 320x180 picture of it holds: DETAIL_GAIN times its mean difference from that, in grey levels. */
+  /** How much of each cell a half of DETAIL_SIZE lacks: DETAIL_GAIN times its mean difference from that, in grey levels. */
   detail: Thumbnail;
-}
-
-/** Detail is a few grey levels, and would be rounded to nothing much. */
-export const DETAIL_GAIN = 8;
-/** A mean difference of one level: cells with less have no edges to go by, or noise alone. */
-const DETAILED = DETAIL_GAIN;
-/** Of so few cells no more is said than of none. */
-const LEAST_SHARE = 0.08;
-
-/**
- * By how many octaves the picture is sharper or softer than it was, 0 and more: the median over the cells that have detail in one of the two. Whoever
- * moves carries detail from cell to cell and hardly changes that.
- */
-export function focusDifference(one: Thumbnail, other: Thumbnail): number {
-  const octaves: number[] = [];
-  for (const [cell, detail] of one.entries()) {
-    const before = other[cell] ?? 0;
-    if (Math.max(detail, before) >= DETAILED) octaves.push(Math.log2((detail + 1) / (before + 1)));
-  }
-  if (octaves.length < LEAST_SHARE * one.length) return 0;
-  octaves.sort((a, b) => a - b);
-  return Math.abs(octaves[octaves.length >> 1] ?? 0);
 }
 
 /**

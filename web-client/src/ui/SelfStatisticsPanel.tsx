@@ -37,10 +37,11 @@ export function SelfStatisticsPanel({ session, statistics, sent, onClose }: Self
 
 function stillRows({ references, publisher }: CallSession, share: number | null): [string, string][] {
   if (!references.possible.value) return [['Sharp stills', 'not possible here']];
-  const { count, bytes, lastAtMs, sending, waitsForCamera } = references.sent.value;
+  const { count, bytes, lastAtMs, sending, waitsForCamera, resting } = references.sent.value;
   const on = references.enabled.value && publisher.restorable.value;
   const waiting = waitsForCamera ? ' · waiting for the camera to stand still' : '';
-  const state = !on ? ' · off' : sending ? ' · sending one' : waiting;
+  const idle = resting ? ' · not used, the focus has changed' : waiting;
+  const state = !on ? ' · off' : sending ? ' · sending one' : idle;
   const rows: [string, string][] = [
     ['Sharp stills', `${count} sent${count > 0 ? ` · ${Math.round(bytes / 1_000)} kB` : ''}${state}`],
   ];
