@@ -34,7 +34,7 @@ REACH = 2  # pixels that the first layer looks at on each side of a fine cell of
 CONFIGS = {
     # name: channels of the fine grid, of the coarse grid; residual blocks on it; hidden state; keys and values (0: none)
     "swift": {"fine": 24, "coarse": 48, "blocks": 2, "hidden": 24, "keys": 16, "values": 32, "stills": True},
-    "swift-lite": {"fine": 16, "coarse": 32, "blocks": 1, "hidden": 16, "keys": 0, "values": 0},
+    "swift-lite": {"fine": 16, "coarse": 32, "blocks": 1, "hidden": 16, "keys": 0, "values": 0, "stills": True},
     "clear": {"fine": 48, "coarse": 96, "blocks": 5, "hidden": 48, "keys": 16, "values": 48, "stills": True},
 }
 

@@ -1,6 +1,13 @@
 import type { RestorationLevel } from './types.js';
 
-export type ModelLevel = Exclude<RestorationLevel, 'original'>;
+/** `plain`: the lighter model (or the only one) without looking anything up, where there is a still that it could use. */
+export type ModelLevel = 'full' | 'lighter' | 'plain';
+export type LadderLevel = ModelLevel | 'original';
+
+/** What viewers are told. */
+export function reportedLevel(level: LadderLevel): RestorationLevel {
+  return level === 'plain' ? 'lighter' : level;
+}
 
 /** Every threshold of the ladder, in one place. */
 export interface LoadLadderOptions {
@@ -69,23 +76,23 @@ export interface LadderObservation {
 }
 
 export interface LadderDecision {
-  level: RestorationLevel;
+  level: LadderLevel;
   /** Share of the frames to restore, ½ to 1. */
   frameRatio: number;
   /** Device time this will take, seconds a second. */
   demand: number;
 }
 
-const ORDER: readonly ModelLevel[] = ['full', 'lighter'];
+export const MODEL_LEVELS: readonly ModelLevel[] = ['full', 'lighter', 'plain'];
 
 /**
- * One track's way down and up: full model → lighter model → lighter model at a reduced frame rate → original. Pure logic. Rates follow the load at once; levels, which viewers see, change
+ * One track's way down and up: full model → lighter model → lighter model without its still → the same at a reduced frame rate → original. Pure logic. Rates follow the load at once; levels, which viewers see, change
  * down only when a shortage lasts (or nothing moves at all) and up only with headroom, after a wait that
  * doubles every time it turns out to have been a mistake.
  */
 export class LoadLadder {
   readonly #options: LoadLadderOptions;
-  #level: RestorationLevel | null = null;
+  #level: LadderLevel | null = null;
   #frameRatio = 1;
   #shortSinceMs: number | null = null;
   #fitsSinceMs: number | null = null;
@@ -101,7 +108,7 @@ export class LoadLadder {
     this.#upAfterMs = options.upAfterMs;
   }
 
-  get level(): RestorationLevel {
+  get level(): LadderLevel {
     return this.#level ?? 'original';
   }
 
@@ -116,7 +123,7 @@ export class LoadLadder {
     options = DEFAULT_LADDER,
   ): number {
     let least = Number.POSITIVE_INFINITY;
-    for (const level of ORDER) {
+    for (const level of MODEL_LEVELS) {
       const cost = costMs[level];
       if (cost === undefined) continue;
       const ratio = leastRatio(inputFps, fpsToKeep(level, costMs, options));
@@ -154,7 +161,7 @@ export class LoadLadder {
 
   /** The best level that its measured cost permits; an unmeasured one is tried. */
   #enter(observation: LadderObservation): void {
-    for (const level of ORDER) {
+    for (const level of MODEL_LEVELS) {
       const ratio = this.#affordableRatio(level, observation, 1);
       if (ratio === null) continue;
       this.#level = level;
@@ -182,7 +189,7 @@ export class LoadLadder {
       this.#affordableRatio(level, observation, 1, minFps) ?? lowestRatio(observation.inputFps, minFps);
     this.#shortSinceMs ??= observation.nowMs;
     if (observation.nowMs - this.#shortSinceMs < this.#options.downAfterMs) return;
-    const next = ORDER.slice(ORDER.indexOf(level) + 1).find(
+    const next = MODEL_LEVELS.slice(MODEL_LEVELS.indexOf(level) + 1).find(
       (lower) => this.#affordableRatio(lower, observation, 1) !== null,
     );
     this.#stepDown(next ?? 'original', observation.nowMs);
@@ -207,7 +214,7 @@ export class LoadLadder {
       }
       return;
     }
-    const higher = level === 'original' ? ORDER : ORDER.slice(0, ORDER.indexOf(level));
+    const higher = level === 'original' ? MODEL_LEVELS : MODEL_LEVELS.slice(0, MODEL_LEVELS.indexOf(level));
     // What a level cost when it was left was measured under the load of that moment: after the wait it is tried
     // again even if it did not look affordable then, as long as there is anything to give.
     // A try that fails costs a second or two of jerky pictures: from a lighter model it is worth that seldom.
@@ -233,7 +240,7 @@ export class LoadLadder {
     this.#shortSinceMs = null;
   }
 
-  #stepDown(level: RestorationLevel, nowMs: number): void {
+  #stepDown(level: LadderLevel, nowMs: number): void {
     const { failedWithinMs, upAfterMaxMs } = this.#options;
     if (this.#steppedUpAtMs !== null && nowMs - this.#steppedUpAtMs < failedWithinMs) {
       this.#upAfterMs = Math.min(upAfterMaxMs, this.#upAfterMs * 2);
@@ -288,7 +295,7 @@ function fpsToKeep(
   costMs: LadderObservation['costMs'],
   { smoothFps, minFps }: LoadLadderOptions,
 ): number {
-  const hasLighter = ORDER.slice(ORDER.indexOf(level) + 1).some((lower) => costMs[lower] !== undefined);
+  const hasLighter = MODEL_LEVELS.slice(MODEL_LEVELS.indexOf(level) + 1).some((lower) => costMs[lower] !== undefined);
   return hasLighter ? smoothFps : minFps;
 }
 

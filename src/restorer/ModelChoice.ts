@@ -19,7 +19,7 @@ export interface ModelChoiceOptions {
  * variant with a longer block is preferred as long as its first frame need not wait longer than the budget.
  */
 export class ModelChoice {
-  readonly #manifests: Partial<Record<ModelLevel, Manifest>> = {};
+  readonly #manifests: { full?: Manifest; lighter?: Manifest } = {};
   readonly #sameSize: boolean;
 
   /** `ladder`: the heaviest first; a third and later package is not used. */
@@ -28,11 +28,6 @@ export class ModelChoice {
     if (full) this.#manifests.full = byPreference(full.manifest, blockBudgetMs);
     if (lighter) this.#manifests.lighter = byPreference(lighter.manifest, blockBudgetMs);
     this.#sameSize = sameSize;
-  }
-
-  /** Package at a level; undefined when the ladder has no such step. */
-  nameAt(level: ModelLevel): string | undefined {
-    return this.#manifests[level]?.name;
   }
 
   /** What the codec's pictures of a size are restored to. */
@@ -50,10 +45,10 @@ export class ModelChoice {
 
   /**
    * The same input and output size at every level, so that stepping never changes the picture's size. Null where
-   * the level has no variant for the task: below it there is only the original then.
+   * the level has no variant for the task: below it there is only the original then. `plain` is none where the model looks nothing up.
    */
   targetAt(level: ModelLevel, chosen: Fit, codec: VideoCodec): RestoreTarget | null {
-    const manifest = this.#manifests[level];
+    const manifest = this.#manifestAt(level);
     const { task, scale, fold } = chosen.variant;
     const variant = manifest?.variants.find(
       (candidate) => candidate.task === task && candidate.scale === scale && fold % candidate.fold === 0,
@@ -61,8 +56,16 @@ export class ModelChoice {
     if (manifest === undefined || variant === undefined) return null;
     const strength = strengthFor(variant, codec);
     if (strength === 0) return null;
+    const takesStills = variant.references !== undefined;
+    if (level === 'plain' && !takesStills) return null;
     const size = { width: chosen.inputWidth, height: chosen.inputHeight };
-    return { packageName: manifest.name, variant, ...size, strength };
+    const looksUp = takesStills && level !== 'plain';
+    return { packageName: manifest.name, variant, ...size, strength, looksUp };
+  }
+
+  #manifestAt(level: ModelLevel): Manifest | undefined {
+    const { full, lighter } = this.#manifests;
+    return { full, lighter, plain: lighter ?? full }[level];
   }
 }
 

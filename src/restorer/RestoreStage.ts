@@ -14,6 +14,8 @@ export interface RestoreTarget {
   height: number;
   /** How much of the restoration is applied, 0 to 1. */
   strength: number;
+  /** Whether details are looked up in a still, if there is one. */
+  looksUp: boolean;
 }
 
 export interface RestoreStageOptions {
@@ -54,7 +56,7 @@ export class RestoreStage implements GateWaiter {
 
   /** Null: nothing is restored. The same target again keeps the stream and its state. */
   setTarget(target: RestoreTarget | null): void {
-    if (sameTarget(target, this.#target)) return;
+    if (sameTarget(target, this.#target) && target?.looksUp === this.#target?.looksUp) return;
     const resized = target?.width !== this.#target?.width || target?.height !== this.#target?.height;
     this.#target = target;
     if (resized) this.#dropPending(this.#pending.length);
@@ -143,14 +145,14 @@ export class RestoreStage implements GateWaiter {
     try {
       const stream = await this.#streamFor(target);
       stream.priority = this.priority;
-      reference.applyTo(stream);
+      reference.applyTo(stream, target.looksUp);
       // What is looked up is no guess, of which less may be better.
       stream.strength = reference.serves ? 1 : target.strength;
       const { pictures, runMs, found } = await stream.restore(block.map(({ picture }) => picture));
       const last = pictures.at(-1);
       if (last) reference.restored(stream, last, found);
       const perPictureMs = runMs / block.length;
-      costs.record(target.packageName, perPictureMs);
+      costs.record(target.packageName, reference.used, perPictureMs);
       const recycle = (buffer: ArrayBuffer): void => stream.recycle(buffer);
       pictures.forEach((picture, at) => {
         const times = block[at]?.times;
@@ -202,6 +204,7 @@ function takes(target: RestoreTarget, { picture }: TrackedPicture): boolean {
   return picture.width === target.width && picture.height === target.height;
 }
 
+/** Restored by the same stream, which carries its state on. */
 function sameTarget(a: RestoreTarget | null, b: RestoreTarget | null): boolean {
   if (a === null || b === null) return a === b;
   return (

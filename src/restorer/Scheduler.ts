@@ -5,6 +5,7 @@ import {
   LoadLadder,
   type LoadLadderOptions,
   type ModelLevel,
+  reportedLevel,
 } from './LoadLadder.js';
 import type { RestorationLevel } from './types.js';
 
@@ -75,7 +76,8 @@ export class Scheduler {
   }
 
   levelOf(trackId: string): RestorationLevel | null {
-    return this.#entries.get(trackId)?.ladder.level ?? null;
+    const entry = this.#entries.get(trackId);
+    return entry ? reportedLevel(entry.ladder.level) : null;
   }
 
   /** One round: several times a second, and when a track's demand changes (started, stopped, other priority). */

@@ -1,5 +1,5 @@
 import type { FitResult } from '../restoration/fit.js';
-import type { LadderDecision } from './LoadLadder.js';
+import { type LadderDecision, reportedLevel } from './LoadLadder.js';
 import type { NotRestoredReason, RestorationLevel } from './types.js';
 
 /** Longer than a slow screen share's pause between frames. */
@@ -41,7 +41,7 @@ export class TrackCondition {
   }
 
   get level(): RestorationLevel {
-    return this.flowing ? this.#decision.level : 'original';
+    return this.flowing ? reportedLevel(this.#decision.level) : 'original';
   }
 
   received(atMs: number): void {

@@ -9,7 +9,7 @@ import { DeadlineTimer } from './DeadlineTimer.js';
 import { DecodeStage } from './DecodeStage.js';
 import { EncodeStage } from './EncodeStage.js';
 import { discard, type FrameTimes } from './frames.js';
-import type { LadderDecision } from './LoadLadder.js';
+import { type LadderDecision, MODEL_LEVELS } from './LoadLadder.js';
 import type { PipelineContext } from './PipelineContext.js';
 import { RestoreStage } from './RestoreStage.js';
 import { blankReport } from './reports.js';
@@ -214,9 +214,18 @@ export class TrackPipeline implements ScheduledTrack {
     const costMs: TrackLoad['costMs'] = {};
     const chosen = this.#condition.input?.fit;
     if (chosen?.fits) {
-      for (const level of ['full', 'lighter'] as const) {
+      const { inputWidth, inputHeight, variant } = chosen;
+      const offered = this.#reference.offers({
+        inputWidth,
+        inputHeight,
+        outputWidth: inputWidth * variant.scale,
+        outputHeight: inputHeight * variant.scale,
+      });
+      for (const level of MODEL_LEVELS) {
         const target = models.targetAt(level, chosen, this.#options.input.codec);
-        if (target !== null) costMs[level] = costs.costMs(target.packageName);
+        // Without a still every level is plain.
+        if (target === null || (level === 'plain' && !offered)) continue;
+        costMs[level] = costs.costMs(target.packageName, offered && target.looksUp);
       }
     }
     return {
@@ -425,7 +434,7 @@ export class TrackPipeline implements ScheduledTrack {
       level,
       reason,
       stages: restored ? meters.stages.snapshot(nowMs) : null,
-      model: restored ? (this.#context.models.nameAt(level) ?? null) : null,
+      model: restored ? (this.#restore.target?.packageName ?? null) : null,
       provider: restored ? this.#context.device.provider : null,
       inputWidth: this.#condition.input?.width ?? 0,
       inputHeight: this.#condition.input?.height ?? 0,
@@ -440,7 +449,7 @@ export class TrackPipeline implements ScheduledTrack {
       plisSent,
       framesDropped: meters.framesDropped,
       jitterMs,
-      takesStills: restored && this.#restore.target?.variant.references !== undefined,
+      takesStills: restored && this.#restore.target?.looksUp === true,
       reference: restored ? this.#reference.report(nowMs) : null,
     });
   }

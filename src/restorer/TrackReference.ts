@@ -12,10 +12,8 @@ export interface TrackReferenceOptions {
   onRefused: (referenceId: string, reason: string) => void;
 }
 
-type ReferenceStream = Pick<
-  RestorationStream,
-  'inputWidth' | 'inputHeight' | 'outputWidth' | 'outputHeight' | 'takesReferences' | 'setReferences'
->;
+type StreamSize = Pick<RestorationStream, 'inputWidth' | 'inputHeight' | 'outputWidth' | 'outputHeight'>;
+type ReferenceStream = StreamSize & Pick<RestorationStream, 'takesReferences' | 'setReferences'>;
 
 interface DecodedStill {
   still: ReferenceStill;
@@ -77,22 +75,32 @@ export class TrackReference {
     this.#decodeMore();
   }
 
-  /** Before each block: the stream gets what it does not have yet, as far as that is decoded. */
-  applyTo(stream: ReferenceStream): void {
+  /** Whether there is something, or will be soon, that pictures of this size could be looked up in. */
+  offers(size: StreamSize): boolean {
+    return this.#next !== null || this.#sourceFor(size) !== null;
+  }
+
+  /** Before each block: the stream gets what it does not have yet, as far as that is decoded; nothing while it is not to look anything up. */
+  applyTo(stream: ReferenceStream, looksUp = true): void {
     if (this.#closed) return;
     const { outputWidth: width, outputHeight: height } = stream;
     if (this.#size?.width !== width || this.#size.height !== height) this.#size = { width, height };
     this.#decodeMore();
     if (this.#inUse !== null && this.#inUse.stream !== stream) this.#inUse = null;
     if (!stream.takesReferences) return;
-    const source = this.#sourceFor(stream);
+    const source = looksUp ? this.#sourceFor(stream) : null;
     if (sameSource(source, this.#inUse?.source ?? null)) return;
     // While the still in use is decoded for another size, or was forgotten, there is none.
     this.#inUse = source && { stream, source, sinceMs: performance.now(), found: null, blocks: 0 };
     stream.setReferences(this.#lumas(source)).catch((thrown: unknown) => this.#failed(source, thrown));
   }
 
-  /** Whether the stream that restores the track has something to look details up in, and finds them there. */
+  /** Whether the stream that restores the track has something to look details up in. */
+  get used(): boolean {
+    return this.#inUse !== null;
+  }
+
+  /** Likewise, and finds them there. */
   get serves(): boolean {
     return this.#inUse !== null && (this.#inUse.found ?? 1) > SERVES_ABOVE;
   }
@@ -126,7 +134,7 @@ export class TrackReference {
     this.#inUse = null;
   }
 
-  #sourceFor(stream: ReferenceStream): Source | null {
+  #sourceFor(stream: StreamSize): Source | null {
     const decoded = this.#decoded;
     if (decoded !== null && decoded.size === this.#size && decoded.luma !== null)
       return { still: decoded.still };

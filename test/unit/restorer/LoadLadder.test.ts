@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_LADDER, type LadderObservation, LoadLadder } from '../../../src/restorer/LoadLadder.js';
+import {
+  DEFAULT_LADDER,
+  type LadderObservation,
+  LoadLadder,
+  reportedLevel,
+} from '../../../src/restorer/LoadLadder.js';
 
 const calm: LadderObservation = {
   nowMs: 0,
@@ -63,6 +68,28 @@ describe('load ladder', () => {
     fast.update({ ...calm, inputFps: 60, costMs: { full: 12, lighter: 6 } });
     const halved = { ...calm, inputFps: 60, nowMs: 100, costMs: { full: 25, lighter: 6 } };
     expect(fast.update(halved)).toMatchObject({ level: 'full', frameRatio: 1 / 2 });
+  });
+
+  it('looks nothing up rather than restore fewer frames, and does again when there is room', () => {
+    const ladder = new LoadLadder();
+    const dear = { costMs: { full: 60, lighter: 36, plain: 26 } };
+    expect(drive(ladder, 0, 3_000, () => dear)).toEqual(['plain']);
+    expect(drive(ladder, 3_000, 10_000, () => ({ costMs: { full: 60, lighter: 20, plain: 12 } }))).toEqual([
+      'plain',
+      'lighter',
+    ]);
+    expect(drive(ladder, 10_000, 13_000, () => dear)).toEqual(['lighter', 'plain']);
+    // Still fewer frames are better than none restored.
+    const dearer = { ...calm, nowMs: 13_000, costMs: { full: 99, lighter: 70, plain: 50 } };
+    expect(ladder.update(dearer)).toMatchObject({ level: 'plain', frameRatio: 1 / 2 });
+    // Without a still it is the lighter model, which is as plain.
+    expect(ladder.update({ ...calm, nowMs: 13_100, costMs: { full: 60, lighter: 26 } }).level).toBe('lighter');
+    expect((['full', 'lighter', 'plain', 'original'] as const).map(reportedLevel)).toEqual([
+      'full',
+      'lighter',
+      'lighter',
+      'original',
+    ]);
   });
 
   it('never restores fewer than 15 frames a second of a 20 fps stream, nor fewer than all of a 12 fps one', () => {

@@ -51,4 +51,24 @@ describe('the models of a call', () => {
     expect(choose(true, 1280, 720, 'AV1')).toBe('already-sharp');
     expect(choose(true, 320, 180, 'AV1')).toEqual(['full x4 320x180', 'lighter x4 320x180']);
   });
+
+  it('have a plain step where the lightest one looks details up, and that one is named', () => {
+    const looking = { ...x4, references: { tablesFile: 'x4-tables.onnx' } } as typeof x4;
+    const targets = (lighter: Manifest | null) => {
+      const full = packageOf(tinyManifest('full', [looking]));
+      const models = new ModelChoice(lighter ? [full, packageOf(lighter)] : [full], {
+        blockBudgetMs: 0,
+        sameSize: false,
+      });
+      const fit = models.fit(320, 180, 720, 'VP8');
+      if (!fit.fits) throw new Error(fit.reason);
+      return (['full', 'lighter', 'plain'] as const).map((level) => {
+        const target = models.targetAt(level, fit, 'VP8');
+        return target && `${target.packageName}${target.looksUp ? ' looks up' : ''}`;
+      });
+    };
+    expect(targets(tinyManifest('lighter', [looking]))).toEqual(['full looks up', 'lighter looks up', 'lighter']);
+    expect(targets(tinyManifest('lighter', [x4]))).toEqual(['full looks up', 'lighter', null]);
+    expect(targets(null)).toEqual(['full looks up', null, 'full']);
+  });
 });

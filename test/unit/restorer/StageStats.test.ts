@@ -53,13 +53,22 @@ describe('rate meter', () => {
 describe('cost model', () => {
   it('gives the median of the last runs once there are a few', () => {
     const costs = new CostModel();
-    costs.record('swift', 500);
-    costs.record('swift', 20);
-    expect(costs.costMs('swift')).toBeNull();
-    costs.record('swift', 21);
-    expect(costs.costMs('swift')).toBe(21);
-    for (let run = 0; run < 16; run++) costs.record('swift', 40);
-    expect(costs.costMs('swift')).toBe(40);
-    expect(costs.costMs('swift-lite')).toBeNull();
+    costs.record('swift', false, 500);
+    costs.record('swift', false, 20);
+    expect(costs.costMs('swift', false)).toBeNull();
+    costs.record('swift', false, 21);
+    expect(costs.costMs('swift', false)).toBe(21);
+    for (let run = 0; run < 16; run++) costs.record('swift', false, 40);
+    expect(costs.costMs('swift', false)).toBe(40);
+    expect(costs.costMs('swift-lite', false)).toBeNull();
+  });
+
+  it('knows what a still adds, and takes it for nothing before', () => {
+    const costs = new CostModel();
+    expect(costs.costMs('swift', true)).toBeNull();
+    for (let run = 0; run < 3; run++) costs.record('swift', false, 20);
+    expect(costs.costMs('swift', true)).toBe(20);
+    for (let run = 0; run < 3; run++) costs.record('swift', true, 28);
+    expect([true, false].map((looksUp) => costs.costMs('swift', looksUp))).toEqual([28, 20]);
   });
 });

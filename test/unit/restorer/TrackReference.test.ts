@@ -51,6 +51,26 @@ describe('the still of a track', () => {
     expect(reference.report(performance.now())).toMatchObject({ id: 'a', found: null });
   });
 
+  it('is offered as soon as it came, and is neither given nor kept while nothing is to be looked up', async () => {
+    const { reference } = setUp();
+    const used = stream();
+    expect(reference.offers(used)).toBe(false);
+    reference.set(still('a'));
+    expect(reference.offers(used)).toBe(true);
+    reference.applyTo(used, false);
+    await settle();
+    reference.applyTo(used, false);
+    expect([reference.offers(used), reference.used]).toEqual([true, false]);
+    expect(used.given).toEqual([]);
+    reference.applyTo(used);
+    expect(reference.used).toBe(true);
+    reference.applyTo(used, false);
+    expect(used.given.map((lumas) => lumas.length)).toEqual([1, 0]);
+    expect(reference.report(performance.now())).toBeNull();
+    reference.set(null);
+    expect(reference.offers(used)).toBe(false);
+  });
+
   it('serves from the first block on, but not a scene in which nothing of it is found', async () => {
     const { reference } = setUp();
     const used = stream();

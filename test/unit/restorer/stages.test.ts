@@ -168,7 +168,7 @@ describe('decode stage', () => {
 });
 
 const variant = { task: 'sr', scale: 4, T: 1 } as Variant;
-const target: RestoreTarget = { packageName: 'fake', variant, width: 4, height: 2, strength: 1 };
+const target: RestoreTarget = { packageName: 'fake', variant, width: 4, height: 2, strength: 1, looksUp: true };
 
 class FakeStream implements RestorationStream {
   readonly variant = variant;
