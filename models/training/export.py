@@ -1,10 +1,10 @@
 """Writes checkpoints as a model package: ONNX files and manifest.json.
 
-Usage: export.py --model swift --sr CKPT [--same CKPT] --out models/swift --version 0.3.0 [--lighter swift-lite]
+Usage: export.py --model swift --sr CKPT [--same CKPT] [--looking CKPT] --out models/swift --version 0.3.0 [--lighter swift-lite]
                  [--evaluation evaluation.json] [--training-data TEXT]
 --sr gives x4.onnx and x2.onnx; --same, trained at full size, gives x1.onnx (deblurring, denoising, artefact removal) and
 x1-inpaint.onnx (the same, and lost pixels are filled from around them first). A model that takes stills has two more files for each of the
-first two: x4-tables.onnx makes of a still what x4-stills.onnx looks details up in. Replaces files atomically, the manifest last.
+first two: x4-tables.onnx makes of a still what x4-stills.onnx looks details up in, with the same weights unless --looking has others. Replaces files atomically, the manifest last.
 """
 import argparse
 import hashlib
@@ -54,11 +54,18 @@ def add_weights(parser, required=True):
     """The flags that say where a package's weights are."""
     parser.add_argument("--sr", type=Path, required=required)
     parser.add_argument("--same", type=Path)
+    parser.add_argument("--looking", type=Path, help="weights of their own for the graphs with stills")
 
 
 def networks(name, args):
     """Networks by scale, of the flags of add_weights."""
     return {scale: load(name, path) for scale, path in ((4, args.sr), (2, args.sr), (1, args.same)) if path}
+
+
+def looking(name, args):
+    """Likewise those of the graphs with stills."""
+    own = {scale: load(name, args.looking) for scale in (4, 2)} if args.looking else {}
+    return {scale: net for scale, net in {**networks(name, args), **own}.items() if net.stills}
 
 
 # How much of what is added calls take, by model, scale and codec. Of full-size pictures: what VP9 leaves of a soft background is taken for a camera's
@@ -79,15 +86,15 @@ def serialised(made):
     return data, hashlib.sha256(data).hexdigest()
 
 
-def variant(net, name, careful):
-    """(bytes by file, manifest entry) of one variant; careful: CAREFUL of the model."""
+def variant(net, name, careful, sharp):
+    """(bytes by file, manifest entry) of one variant; careful: CAREFUL of the model; sharp: the network of the graph with stills, or None."""
     task, scale, fill = FILES[name]
     make, layout = (graph.integers, "nhwc") if net.quantised else (graph_floats.floats, "nchw")
     data, checksum = serialised(make(net, scale, fill))
     files, references = {name: data}, {}
-    if net.stills:
+    if sharp:
         with_stills, tables = (name.replace(".onnx", f"-{kind}.onnx") for kind in ("stills", "tables"))
-        made = make(net, scale, fill, stills=True)
+        made = make(sharp, scale, fill, stills=True)
         host = [node.name for node in made.graph.node if node.name.startswith(graph.HOST)]
         files[with_stills], stills_checksum = serialised(made)
         files[tables], tables_checksum = serialised(graph.tables(scale))
@@ -128,11 +135,11 @@ def main():
     parser.add_argument("--training-data", default=TRAINING_DATA)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    nets = networks(args.model, args)
+    nets, sharp = networks(args.model, args), looking(args.model, args)
     files, variants = {}, []
     for name, (_, scale, _) in FILES.items():
         if scale in nets:
-            made, entry = variant(nets[scale], name, CAREFUL[args.model])
+            made, entry = variant(nets[scale], name, CAREFUL[args.model], sharp.get(scale))
             files |= made
             variants.append(entry)
     what = "full model" if args.lighter else "light model, the load ladder's second step"

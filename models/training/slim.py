@@ -2,7 +2,7 @@
 
 Usage: slim.py --from CKPT [--with CKPT [--share 0.5] [--keep NAME,…]] --out CKPT
 --with: what lies between both, --share of the way to the other, where one has learned what the other lacks, and they began as the same. --keep:
-layers (`refer`, …) that stay as they are.
+layers (`refer`, …) that stay as they are. --floats: all in 32 bits, where the graphs are to stay the same to the bit.
 """
 import argparse
 from pathlib import Path
@@ -18,6 +18,7 @@ def main():
     parser.add_argument("--with", dest="other", type=Path)
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--keep", default="")
+    parser.add_argument("--floats", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     saved = torch.load(args.source, map_location="cpu")
@@ -26,7 +27,7 @@ def main():
         saved["ema"] = {name: value if name.split(".")[0] in args.keep.split(",") else torch.lerp(value.float(), other[name].float(), args.share)
                         for name, value in saved["ema"].items()}
     # Not the input transforms (white…): what they let through nearly cancels.
-    ema = {name: value.half() if value.numel() >= graph_floats.HALVED and not name.startswith("white") else value
+    ema = {name: value.half() if not args.floats and value.numel() >= graph_floats.HALVED and not name.startswith("white") else value
            for name, value in saved["ema"].items()}
     torch.save({key: saved[key] for key in ("step", "seconds", "model", "scales")} | {"ema": ema}, args.out)
 

@@ -1,7 +1,7 @@
 """Checks an exported package against PyTorch's rounded network: onnxruntime-node must give the same picture, but for
 ties that the two round differently.
 
-Usage: verify.py --package models/swift --sr CKPT [--same CKPT] [--repository DIR]
+Usage: verify.py --package models/swift --sr CKPT [--same CKPT] [--looking CKPT] [--repository DIR]
 """
 import argparse
 import json
@@ -72,12 +72,12 @@ def main():
     manifest = json.loads((args.package / "manifest.json").read_text())
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as tmp:
-        jobs, nets = [], export.networks(manifest["name"], args)
+        jobs, nets, sharp = [], export.networks(manifest["name"], args), export.looking(manifest["name"], args)
         for scale, sizes in SIZES.items():
             if scale not in nets:
                 continue
             net = nets[scale]
-            kinds = [(0, 0), (0.2, 0)] + ([(0, 1), (0, 2)] if net.stills else [])
+            kinds = [(0, 0), (0.2, 0)] + ([(0, 1), (0, 2)] if scale in sharp else [])
             for h, w, share, stills in [(*size, *kind) for kind in kinds for size in sizes]:
                 luma, chroma = clip(h, w, rng), rng.integers(16, 241, (2, h // 2, w // 2)).astype(np.uint8)
                 mask = np.kron(rng.random((1, h // 2, w // 2)) < share, np.ones((FRAMES, 2, 2))).astype(np.uint8) * 255
@@ -85,7 +85,7 @@ def main():
                 large = np.kron(luma[0], np.ones((scale, scale)))
                 still = [np.clip(np.roll(large, by, (0, 1)) + rng.normal(0, 3, large.shape), 0, 255).astype(np.uint8)
                          for by in [(9, -5), (-40, 33)][:stills]]
-                y, c = reference(net, luma, chroma, mask, scale, still)
+                y, c = reference(sharp[scale] if stills else net, luma, chroma, mask, scale, still)
                 name = f"{tmp}/{scale}-{h}-{w}-{share}-{stills}"
                 for part, data in (("luma", luma), ("chroma", chroma), ("mask", mask), ("lumaOut", y), ("chromaOut", c), *((f"still{i}", v) for i, v in enumerate(still))):
                     Path(f"{name}.{part}").write_bytes(data.tobytes())

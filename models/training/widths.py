@@ -4,12 +4,15 @@ Fewer fine channels: those that carry most are kept. More of anything: what is n
 first, so that training goes on from what the smaller network knew (Net2Net, Chen et al., 2016, without its copies). Layers
 that fit neither way begin anew.
 
-Usage: widths.py --from CKPT --model clear --out CKPT
+With --stills-of it takes what another network learned of sharp stills, for a checkpoint that has seen none.
+
+Usage: widths.py --from CKPT --model clear --out CKPT [--stills-of CKPT]
 """
 import argparse
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 import model as models
 
@@ -62,11 +65,20 @@ def widen(weights, start):
     return out
 
 
+def with_stills_of(other, weights, scale):
+    """Weights, and those of another network for what is found in stills; of its fine channels each is given the nearest one's, by the first layers."""
+    first, theirs = (F.normalize(w[f"heads.{scale}"], dim=1) for w in (weights, other))
+    nearest = (first @ theirs.T).argmax(1)
+    return {**weights, "refer.weight": other["refer.weight"][nearest], "rely.weight": other["rely.weight"][:, nearest],
+            "rely.bias": other["rely.bias"], "trust.weight": other["trust.weight"]}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--model", choices=sorted(models.CONFIGS), required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stills-of", type=Path)
     args = parser.parse_args()
     torch.manual_seed(1)
     saved = torch.load(args.source, map_location="cpu")
@@ -74,6 +86,8 @@ def main():
     if net.fine < len(weights[f"heads.{saved['scales'][0]}"]):
         kept = importance(weights, saved["scales"]).topk(net.fine).indices.sort().values
         weights = narrow(weights, kept)
+    if args.stills_of:
+        weights = with_stills_of(torch.load(args.stills_of, map_location="cpu")["ema"], weights, saved["scales"][0])
     net.load_state_dict(widen(weights, net.state_dict()), strict=False)
     torch.save({"ema": net.state_dict(), "scales": saved["scales"], "model": args.model}, args.out)
 

@@ -246,6 +246,8 @@ async function cachedRun({ clip, id, judged, against, args, plain, pictures, say
         '../../dist/signaling/stillBudget.js',
         '../../dist/evaluation/still.js',
         '../../dist/signaling/thumbnail.js',
+        '../../dist/evaluation/StillFocus.js',
+        '../../dist/signaling/focus.js',
       ].map((path) => new URL(path, import.meta.url)),
     ].map(async (path) =>
       createHash('sha256')

@@ -78,8 +78,8 @@ function asTheyAge(clips, { calls, stills, aged }, seconds) {
   ];
   const every = [...fresh, ...aged].filter(({ row }) => row.uplinkHeight === height);
   const judged = new Set(aged.map(({ row }) => row.method));
-  const gain = (/** @type {string} */ clip, /** @type {number} */ startS, /** @type {number} */ rate) => {
-    const of = (/** @type {boolean} */ sharp) =>
+  const cell = (/** @type {string} */ clip, /** @type {number} */ startS, /** @type {number} */ rate) => {
+    const rowOf = (/** @type {boolean} */ sharp) =>
       every.find(
         ({ row, ...one }) =>
           one.sharp === sharp &&
@@ -87,21 +87,25 @@ function asTheyAge(clips, { calls, stills, aged }, seconds) {
           row.clip === clip &&
           row.bitrate === rate * 1_000 &&
           (sharp || judged.has(row.method)),
-      )?.row.psnrY ?? Number.NaN;
-    return of(true) - of(false);
+      )?.row;
+    const [sharp, plain] = [rowOf(true), rowOf(false)];
+    if (sharp === undefined || plain === undefined) return null;
+    return { gain: sharp.psnrY - plain.psnrY, rests: sharp.stillRestedShare === 1 };
   };
   const ages = [0, ...AGES_S];
   const rows = clips.map(({ title, file }) => [
     title,
     ...ages.map((age) => {
-      const gains = rates.map((rate) => gain(file, age, rate));
-      return gains.some(Number.isNaN) ? '' : gains.map((value) => signed(value)).join(', ');
+      const cells = rates.flatMap((rate) => cell(file, age, rate) ?? []);
+      if (cells.length < rates.length) return '';
+      if (cells.every(({ rests }) => rests)) return 'rests';
+      return cells.map(({ gain }) => signed(gain)).join(', ');
     }),
   ]);
   const head = ['clip', ...ages.map((age) => `${age} to ${age + seconds} s`)];
   return `How long a still serves: what it adds to \`${[...judged].join()}\` from ${height}p at ${rates.join(' and ')} kbit/s in the same pictures (its bytes not counted), by its age. Each
-time a call begins there, with the still of the clip's very first picture. In calls the page sends another when the scene or the camera's focus has changed and is calm (a hand held
-before a face, in gesture).
+time a call begins there, with the still of the clip's very first picture. While the camera focuses on something else (a hand held
+before a face, in gesture) the still rests, as in calls, where the page sends another as soon as the picture is calm.
 
 ${table(head, rows)}`;
 }

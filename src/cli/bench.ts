@@ -94,6 +94,7 @@ export async function bench(flags: BenchFlags): Promise<BenchReport> {
         width: fit.inputWidth,
         height: fit.inputHeight,
       })),
+      references: true,
     });
     const results: BenchReport['results'] = [];
     for (const { clip, model, fit } of jobs) {
@@ -183,6 +184,12 @@ function printReport(report: BenchReport): void {
       `${result.model} ${result.version}, ${result.input.width}x${result.input.height} to ${result.output.width}x${result.output.height}:`,
       `  ms a frame (median, 95th percentile): decode ${decode.p50} ${decode.p95}, restore ${restore.p50} ${restore.p95}, encode ${encode.p50} ${encode.p95}, the rest ${overhead.p50} ${overhead.p95}`,
       `  ${result.sustainedFps} frames/s sustained: ${result.tracks} tracks at 30 frames/s (${result.tracksByInference} by inference alone); added latency ${result.addedLatencyMs.p50} ms, 95th percentile ${result.addedLatencyMs.p95} ms`,
+    );
+    const { withStill } = result;
+    if (withStill === null) continue;
+    const { restoreMs } = withStill;
+    lines.push(
+      `  with a sharp still to look details up in: restore ${restoreMs.p50} ${restoreMs.p95}; ${withStill.sustainedFps} frames/s sustained: ${withStill.tracks} tracks (${withStill.tracksByInference} by inference alone)`,
     );
   }
   process.stdout.write(`${lines.join('\n')}\n`);

@@ -14,20 +14,28 @@ import { round } from './report.js';
 /** As the relay encodes a restored track. */
 const OUTPUT_BITRATE_BPS = 2_500_000;
 const CALL_FPS = 30;
+/** Pictures until the graph that looks details up has its memory. */
+const WARM_UP = 3;
 
 export interface Percentiles {
   p50: number;
   p95: number;
 }
 
-export interface BenchResult {
-  /** Milliseconds a frame with nothing else running; overhead is all that is not decode, inference or encode. */
-  stageMs: { decode: Percentiles; restore: Percentiles; encode: Percentiles; overhead: Percentiles };
+/** What a device carries: tracks of 30 frames a second. */
+export interface BenchCapacity {
   /** Frames a second with the stages overlapping. */
   sustainedFps: number;
-  /** Tracks of 30 frames a second: by the whole pipeline, and by inference alone. */
+  /** By the whole pipeline, and by inference alone. */
   tracks: number;
   tracksByInference: number;
+}
+
+export interface BenchResult extends BenchCapacity {
+  /** Milliseconds a frame with nothing else running; overhead is all that is not decode, inference or encode. */
+  stageMs: { decode: Percentiles; restore: Percentiles; encode: Percentiles; overhead: Percentiles };
+  /** While details are looked up in a sharp still, as in most calls; null for a model that looks nothing up. */
+  withStill: (BenchCapacity & { restoreMs: Percentiles }) | null;
   /** A frame's way through an unloaded pipeline, milliseconds. */
   addedLatencyMs: Percentiles;
 }
@@ -98,7 +106,6 @@ export class PipelineBench {
       times.total.push(totalMs);
       times.overhead.push(totalMs - decoded.decodeMs - runMs - encodeMs);
     }
-    const sustainedFps = await this.#sustained(frames);
     const restore = percentiles(times.restore);
     return {
       stageMs: {
@@ -107,10 +114,34 @@ export class PipelineBench {
         encode: percentiles(times.encode),
         overhead: percentiles(times.overhead),
       },
+      ...(await this.#capacity(frames, restore)),
+      addedLatencyMs: percentiles(times.total),
+      withStill: this.#stream.takesReferences ? await this.#withStill(frames) : null,
+    };
+  }
+
+  /** What was restored last serves as the still: the stream keeps it from here on. */
+  async #withStill(frames: number): Promise<BenchResult['withStill']> {
+    const { outputWidth, outputHeight } = this.#stream;
+    const times: number[] = [];
+    for (let index = -WARM_UP; index < frames; index++) {
+      const { picture, tags } = await this.#decode();
+      const { pictures, runMs } = await this.#stream.restore([picture]);
+      if (index >= 0) times.push(runMs);
+      const still = index === -WARM_UP && pictures[0]?.buffer.slice(0, outputWidth * outputHeight);
+      if (still) await this.#stream.setReferences([still]);
+      await this.#encode(pictures, tags);
+    }
+    const restoreMs = percentiles(times);
+    return { restoreMs, ...(await this.#capacity(frames, restoreMs)) };
+  }
+
+  async #capacity(frames: number, { p50 }: Percentiles): Promise<BenchCapacity> {
+    const sustainedFps = await this.#sustained(frames);
+    return {
       sustainedFps: round(sustainedFps, 1),
       tracks: Math.floor(sustainedFps / CALL_FPS),
-      tracksByInference: Math.floor(1_000 / CALL_FPS / Math.max(restore.p50, 0.001)),
-      addedLatencyMs: percentiles(times.total),
+      tracksByInference: Math.floor(1_000 / CALL_FPS / Math.max(p50, 0.001)),
     };
   }
 

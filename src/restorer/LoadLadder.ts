@@ -295,7 +295,9 @@ function fpsToKeep(
   costMs: LadderObservation['costMs'],
   { smoothFps, minFps }: LoadLadderOptions,
 ): number {
-  const hasLighter = MODEL_LEVELS.slice(MODEL_LEVELS.indexOf(level) + 1).some((lower) => costMs[lower] !== undefined);
+  const hasLighter = MODEL_LEVELS.slice(MODEL_LEVELS.indexOf(level) + 1).some(
+    (lower) => costMs[lower] !== undefined,
+  );
   return hasLighter ? smoothFps : minFps;
 }
 

@@ -183,9 +183,9 @@ describe('stills', () => {
     await expect(rest(true)).rejects.toEqual(unknown);
     await ann.request('forgetStills', { publicationId });
     await expect(rest(true, another)).rejects.toEqual(refused('not-found', /^data\.stillId: /));
-    await expect(ben.request('restStill', { publicationId, stillId: another, resting: true })).rejects.toEqual(
-      refused('not-found', /^data\.publicationId: you have no publication/),
-    );
+    await expect(
+      ben.request('restStill', { publicationId, stillId: another, resting: true }),
+    ).rejects.toEqual(refused('not-found', /^data\.publicationId: you have no publication/));
   });
 
   it('are forgotten with the permission to restore, and with the publication', async () => {

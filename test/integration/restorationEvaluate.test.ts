@@ -398,7 +398,16 @@ describe('vireo bench', () => {
       expect(result.output).toEqual({ width: 1280, height: 720 });
       expect(result.sustainedFps).toBeGreaterThan(0);
       const { decode, restore: inference, encode, overhead } = result.stageMs;
-      for (const stage of [decode, inference, encode, overhead, result.addedLatencyMs]) {
+      expect(result.withStill?.sustainedFps).toBeGreaterThan(0);
+      for (const stage of [
+        decode,
+        inference,
+        encode,
+        overhead,
+        result.addedLatencyMs,
+        result.withStill?.restoreMs,
+      ]) {
+        if (stage === undefined) throw new Error(`${result.model}: no times`);
         expect(stage.p50).toBeGreaterThan(0);
         expect(stage.p95).toBeGreaterThanOrEqual(stage.p50);
       }

@@ -18,13 +18,14 @@ export async function naturalClip(
 ): Promise<string> {
   const { width = 1280, height = 720, fps = 30, seconds = 1, pans = true } = shape;
   const folder = join(tmpdir(), `vireo-test-clips-${CACHE_VERSION}`);
-  const path = join(folder, `natural-${width}x${height}-${fps}-${seconds}${pans ? '' : '-standing'}${outOfFocusS ? `-blurred-${outOfFocusS.join('-')}` : ''}.y4m`);
+  const path = join(
+    folder,
+    `natural-${width}x${height}-${fps}-${seconds}${pans ? '' : '-standing'}${outOfFocusS ? `-blurred-${outOfFocusS.join('-')}` : ''}.y4m`,
+  );
   if (existsSync(path)) return path;
   await mkdir(folder, { recursive: true });
   const sharp = syntheticClipGraph({ width, height, fps, seconds, pans });
-  const graph = outOfFocusS
-    ? `${sharp},gblur=sigma=3:enable='between(t,${outOfFocusS.join(',')})'`
-    : sharp;
+  const graph = outOfFocusS ? `${sharp},gblur=sigma=3:enable='between(t,${outOfFocusS.join(',')})'` : sharp;
   const reader = await VideoFileReader.open(graph, { format: 'lavfi' });
   const { timeBase } = reader.info;
   const unfinished = join(folder, `${process.pid}-${Date.now()}.y4m`);

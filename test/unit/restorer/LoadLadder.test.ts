@@ -83,7 +83,9 @@ describe('load ladder', () => {
     const dearer = { ...calm, nowMs: 13_000, costMs: { full: 99, lighter: 70, plain: 50 } };
     expect(ladder.update(dearer)).toMatchObject({ level: 'plain', frameRatio: 1 / 2 });
     // Without a still it is the lighter model, which is as plain.
-    expect(ladder.update({ ...calm, nowMs: 13_100, costMs: { full: 60, lighter: 26 } }).level).toBe('lighter');
+    expect(ladder.update({ ...calm, nowMs: 13_100, costMs: { full: 60, lighter: 26 } }).level).toBe(
+      'lighter',
+    );
     expect((['full', 'lighter', 'plain', 'original'] as const).map(reportedLevel)).toEqual([
       'full',
       'lighter',

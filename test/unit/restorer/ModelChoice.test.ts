@@ -67,7 +67,11 @@ describe('the models of a call', () => {
         return target && `${target.packageName}${target.looksUp ? ' looks up' : ''}`;
       });
     };
-    expect(targets(tinyManifest('lighter', [looking]))).toEqual(['full looks up', 'lighter looks up', 'lighter']);
+    expect(targets(tinyManifest('lighter', [looking]))).toEqual([
+      'full looks up',
+      'lighter looks up',
+      'lighter',
+    ]);
     expect(targets(tinyManifest('lighter', [x4]))).toEqual(['full looks up', 'lighter', null]);
     expect(targets(null)).toEqual(['full looks up', null, 'full']);
   });

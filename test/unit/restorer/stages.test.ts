@@ -168,7 +168,14 @@ describe('decode stage', () => {
 });
 
 const variant = { task: 'sr', scale: 4, T: 1 } as Variant;
-const target: RestoreTarget = { packageName: 'fake', variant, width: 4, height: 2, strength: 1, looksUp: true };
+const target: RestoreTarget = {
+  packageName: 'fake',
+  variant,
+  width: 4,
+  height: 2,
+  strength: 1,
+  looksUp: true,
+};
 
 class FakeStream implements RestorationStream {
   readonly variant = variant;
