@@ -217,7 +217,13 @@ describe('vireo restore --reference', () => {
     first.free();
     await reader.close();
     await shrinkFile(clip, sent, { width: width / 4, height: height / 4 });
-    const flags = { task: 'auto' as const, model: 'swift', modelDir: [folder], provider: 'cpu' as const, threads: 1 };
+    const flags = {
+      task: 'auto' as const,
+      model: 'swift',
+      modelDir: [folder],
+      provider: 'cpu' as const,
+      threads: 1,
+    };
     const [plain, referred] = [join(folder, 'plain.y4m'), join(folder, 'referred.y4m')];
     await restore(sent, plain, flags);
     await restore(sent, referred, { ...flags, reference: [path, path] });
