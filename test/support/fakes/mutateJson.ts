@@ -45,8 +45,7 @@ function mutateOnce(value: unknown, random: Random): unknown {
       object[`${key}${random(10)}`] = object[key];
       break;
     case 2:
-      object[['constructor', 'extra', 'length', 'then'][random(4)] ?? 'x'] =
-        EXTREMES[random(EXTREMES.length)];
+      object[['constructor', 'extra', 'length', 'then'][random(4)] ?? 'x'] = extreme(random);
       break;
     default:
       object[key] = mutateOnce(object[key], random);
