@@ -62,10 +62,10 @@ def networks(name, args):
     return {scale: load(name, path) for scale, path in ((4, args.sr), (2, args.sr), (1, args.same)) if path}
 
 
-def looking(name, args):
-    """Likewise those of the graphs with stills."""
-    own = {scale: load(name, args.looking) for scale in (4, 2)} if args.looking else {}
-    return {scale: net for scale, net in {**networks(name, args), **own}.items() if net.stills}
+def looking(name, args, nets):
+    """Those of the graphs with stills: `nets`, as of networks(), or with weights of their own."""
+    own = dict.fromkeys((4, 2), load(name, args.looking)) if args.looking else {}
+    return {scale: net for scale, net in {**nets, **own}.items() if net.stills}
 
 
 # How much of what is added calls take, by model, scale and codec. Of full-size pictures: what VP9 leaves of a soft background is taken for a camera's
@@ -135,7 +135,8 @@ def main():
     parser.add_argument("--training-data", default=TRAINING_DATA)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    nets, sharp = networks(args.model, args), looking(args.model, args)
+    nets = networks(args.model, args)
+    sharp = looking(args.model, args, nets)
     files, variants = {}, []
     for name, (_, scale, _) in FILES.items():
         if scale in nets:

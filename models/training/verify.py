@@ -72,7 +72,8 @@ def main():
     manifest = json.loads((args.package / "manifest.json").read_text())
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as tmp:
-        jobs, nets, sharp = [], export.networks(manifest["name"], args), export.looking(manifest["name"], args)
+        jobs, nets = [], export.networks(manifest["name"], args)
+        sharp = export.looking(manifest["name"], args, nets)
         for scale, sizes in SIZES.items():
             if scale not in nets:
                 continue

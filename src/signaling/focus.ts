@@ -7,7 +7,7 @@ export const DETAIL_SIZE = { width: 640, height: 360 };
 export const DETAIL_GAIN = 8;
 /**
  * Octaves of sharpness (`focusChange`) from which on the camera focuses on something else: what a still shows sharply is to be blurred now, or
- * the other way round. A hand held before a face came to 0.8 and more; people who talk and move, and a head that turns away, to 0.2.
+ * the other way round. A hand held before a face came to 0.8 and more; people who talk and move, and a head that turns away, to 0.3 of softness.
  */
 export const REFOCUSED_OCTAVES = 0.4;
 /** Of a picture that was softer by REFOCUSED_OCTAVES, when it is as it was. */
