@@ -46,6 +46,14 @@ POINTS = [
 STILL_QUALITY = 60  # of WebP: 15 to 40 kB of such a clip
 
 
+def chain_of(path, w, h):
+    """(filters that make w x h pictures of a clip, how many a second)."""
+    sw, sh, fps = video.probe(path)
+    halved, short = fps > 40, min(w, h)
+    scale = f"scale={short}:-2:flags=lanczos" if sw < sh else f"scale=-2:{short}:flags=lanczos"
+    return ",".join([*(["select='not(mod(n,2))'"] if halved else []), scale, f"crop={w}:{h}"]), fps / 2 if halved else fps
+
+
 def degraded(args, clip, scale, codec, kbps, blur, lost):
     """(reference luma, low luma, low chroma, mask or None, real kbit/s), cached."""
     name = f"{Path(clip).stem}-x{scale}-{codec}-{kbps}" + (f"-blur{blur}" if blur else "")
@@ -54,17 +62,14 @@ def degraded(args, clip, scale, codec, kbps, blur, lost):
     source = args.cache / "evaluation" / f"{Path(clip).stem}-{args.frames}.npy"
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
-        sw, sh, fps = video.probe(args.data / "eval" / clip)
-        vf = (["select='not(mod(n,2))'"] if fps > 40 else [])
-        short = min(w, h)
-        vf += [f"scale={short}:-2:flags=lanczos" if sw < sh else f"scale=-2:{short}:flags=lanczos", f"crop={w}:{h}"]
-        raw = video.read_i420(args.data / "eval" / clip, w, h, ",".join(vf), 0, args.frames)
+        chain, fps = chain_of(args.data / "eval" / clip, w, h)
+        raw = video.read_i420(args.data / "eval" / clip, w, h, chain, 0, args.frames)
         np.save(source, video.split_planes(raw, w, h)[0])
         # The box filter, as libyuv in a browser and `vireo evaluate` do.
         low = video.scale_i420(raw, w, h, w // scale, h // scale, "area") if scale > 1 else raw
         real = 0.0
         if codec != "none":
-            low, real = video.through_codec(low, w // scale, h // scale, fps / 2 if fps > 40 else fps, codec, kbps)
+            low, real = video.through_codec(low, w // scale, h // scale, fps, codec, kbps)
         luma, chroma = video.split_planes(low, w // scale, h // scale)
         if blur:
             luma = np.concatenate([gaussian(luma[t:t + 8], blur) for t in range(0, len(luma), 8)])

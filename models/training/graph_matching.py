@@ -131,7 +131,10 @@ class Matching:
         every = self.shifted(g.add("Cast", plane, to=F32), reach)
         places = np.array(matching.near(reach))
         elsewhere = np.where(places.any(1), matching.STILL, 1.0).astype(np.float32).reshape(1, -1, 1, 1)
-        unlike = g.add("Add", self.against(self.unlike(every, cells, level), g.const(elsewhere)),
+        unlike, end = self.unlike(every, cells, level), g.ints(2**31 - 1)
+        first, others = (g.add("Slice", unlike, g.ints(a), b, g.ints(0)) for a, b in ((0, g.ints(1)), (1, end)))
+        unlike = g.add("Concat", self.against(first, g.const(elsewhere)), self.against(others, g.const(np.float32(matching.STILL))), axis=0)
+        unlike = g.add("Add", unlike,
                        g.const((matching.NEAR * (places**2).sum(1)).astype(np.float32).reshape(1, -1, 1, 1)))
         unlike = g.add("Reshape", unlike, g.shape(1, -1, height, width))
         least = g.add("Cast", g.add("ArgMin", unlike, axis=1, keepdims=1), to=I32)
@@ -171,10 +174,12 @@ class Matching:
         near = np.array(steps(level), np.int32)
         step = g.add("Add", g.add("Mul", g.const(near[:, :1].reshape(1, -1, 1, 1)), wide), g.const(near[:, 1:].reshape(1, -1, 1, 1)))
         moved = g.add("Concat", g.add("Add", ahead, step), nowhere, axis=1)
+        which = g.add("Concat", *[which] * count, nowhere, axis=1)
         # Also a step may lead back to the own place.
-        elsewhere = g.add("Where", g.add("Equal", moved, self.number(0)), g.const(np.float32(1)), g.const(np.float32(matching.STILL)))
+        here = g.add("And", *(g.add("Equal", v, self.number(0)) for v in (moved, which)))
+        elsewhere = g.add("Where", here, g.const(np.float32(1)), g.const(np.float32(matching.STILL)))
         least = g.add("ArgMin", self.against(unlike, elsewhere), axis=1, keepdims=1)
-        which = g.add("GatherElements", g.add("Concat", *[which] * count, nowhere, axis=1), least, axis=1)
+        which = g.add("GatherElements", which, least, axis=1)
         return which, g.add("GatherElements", moved, least, axis=1), wide, g.add("GatherElements", unlike, least, axis=1)
 
     def told(self, cells, stills):

@@ -21,9 +21,11 @@ MARGIN = 20  # cells, a multiple of 2^(LEVELS - 1), that a find may lie outside 
 NOISE = 8.0  # squared code values; from here on trust falls with their logarithm: thin uplinks leave a hundred times as much
 ALIEN = 400.0  # and from which on a find is none at all
 SURE = 100  # trust in equals
-STILL = 1.3  # times as unlike may standing still be and be taken: codec noise makes one of many places the likest by chance,
+# What stands still in the first still may be so many times as unlike as another find, and be taken: codec noise makes one of many places the likest by chance, and the stream's
+# own picture, which has the same noise, the likest of all.
+STILL = 1.3
 ALIKE = 200.0  # as unlike may be what stands still: all of a still of noise would, for nothing is likelier
-FLAT = 8.0  # and where all are alike, within squared code values
+FLAT = 8.0  # squared code values within which all are alike: there, too, standing still is taken
 FOUND = 0.15  # mean trust over the picture, below which a still is of something else and nothing is told: others have 0.07 at most, their own 0.35 at least
 
 
@@ -61,7 +63,7 @@ def best(cells, table, which, y, x, margin, size, cost=0.0):
     unlike = smooth((at(table, which, y, x, margin)[:, :, 0] - cells) ** 2, size)
     if size % 2 == 0:
         which, y, x = (v[..., ::2, ::2] for v in (which, y, x))
-    elsewhere = 1 + (STILL - 1) * ((y != 0) | (x != 0))
+    elsewhere = 1 + (STILL - 1) * ((which != 0) | (y != 0) | (x != 0))
     least = ((unlike + FLAT) * elsewhere + cost).argmin(1, keepdim=True)
     return *(v.gather(1, least) for v in (which, y, x)), unlike.gather(1, least)
 

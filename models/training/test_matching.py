@@ -89,6 +89,15 @@ def test_the_nearer_of_two_stills_is_taken():
     assert (both - one)[:, :C].abs().mean() < 1
 
 
+def test_what_is_alike_by_what_the_encoder_did_does_not_displace_the_first_still():
+    frame = picture(1)
+    small = (F.avg_pool2d(frame, 4) + torch.randn(1, 1, *(v // 4 for v in frame.shape[2:]), generator=torch.Generator().manual_seed(3))).round()
+    base = models.make("swift").base(small, 4)
+    one, both = (matching.told(small, base, *(matching.padded_tables(v, 4) for v in stills))
+                 for stills in ([frame], [frame, models.enlarged(small, 4).round()]))
+    assert ((both - one)[:, :2 * C] == 0).float().mean() > 0.95
+
+
 if __name__ == "__main__":
     with torch.no_grad():
         testing.run(globals())

@@ -116,7 +116,7 @@ export class PipelineBench {
       },
       ...(await this.#capacity(frames, restore)),
       addedLatencyMs: percentiles(times.total),
-      withStill: this.#stream.takesReferences ? await this.#withStill(frames) : null,
+      withStill: this.#stream.maxReferences > 0 ? await this.#withStill(frames) : null,
     };
   }
 

@@ -88,7 +88,7 @@ export function modelMethod(name: string, stream: RestorationStream, references 
 
   return {
     name,
-    ...(references && stream.takesReferences ? { refer } : {}),
+    ...(references && stream.maxReferences > 0 ? { refer } : {}),
     async push(picture, lost) {
       const input: InputPicture = {
         buffer: stream.allocateInput(),

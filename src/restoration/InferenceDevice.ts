@@ -156,7 +156,7 @@ export class WorkerDevice implements InferenceDevice {
       width,
       height,
       pool: this.#pool,
-      takesReferences: variant.references !== undefined && this.#options.references === true,
+      maxReferences: this.#options.references === true ? (variant.references?.max ?? 0) : 0,
       refer: (lumas) =>
         this.#tell(stream, (request) => ({ type: 'reference', request, stream, lumas }), lumas),
       run: (order) => this.#run({ ...order, stream }),

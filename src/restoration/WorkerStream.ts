@@ -23,7 +23,7 @@ export interface WorkerStreamOptions {
   width: number;
   height: number;
   pool: BufferPool;
-  takesReferences: boolean;
+  maxReferences: number;
   refer: (lumas: ArrayBuffer[]) => Promise<void>;
   run: (order: RunOrder) => Promise<RunReply>;
   close: () => void;
@@ -108,14 +108,14 @@ export class WorkerStream implements RestorationStream {
     }
   }
 
-  get takesReferences(): boolean {
-    return this.#options.takesReferences;
+  get maxReferences(): number {
+    return this.#options.maxReferences;
   }
 
   async setReferences(lumas: ArrayBuffer[]): Promise<void> {
     if (this.#closed) throw new VireoError('unavailable', 'the restoration stream is closed');
-    if (!this.takesReferences) throw this.#lacks('still');
-    const { max = 0 } = this.variant.references ?? {};
+    const max = this.maxReferences;
+    if (max === 0) throw this.#lacks('still');
     if (lumas.length > max) throw new VireoError('bad-request', `${max} stills at most, not ${lumas.length}`);
     const [width, height] = [this.outputWidth, this.outputHeight];
     const wrong = lumas.find(({ byteLength }) => byteLength !== width * height);

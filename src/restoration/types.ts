@@ -94,11 +94,11 @@ export interface RestorationStream {
   allocateInput(): ArrayBuffer;
   /** A buffer for the mask of one picture, from the pool or new; what it holds is left from before. */
   allocateMask(): ArrayBuffer;
-  /** Whether `setReferences` may be called: the variant takes stills, and the device was told to load what it needs. */
-  readonly takesReferences: boolean;
+  /** How many stills `setReferences` takes; 0: the variant takes none, or the device was not told to load what it needs. */
+  readonly maxReferences: number;
   /**
    * Sharp stills of the same scene, for the blocks that are handed over from now on: outputWidth * outputHeight bytes
-   * of limited-range luma each, transferred to the Worker; as many as the variant's `references.max`, or none any more.
+   * of limited-range luma each, transferred to the Worker; up to `maxReferences`, or none any more. Of equals the first is preferred.
    * They take the place of those before; a `reset` leaves them. Rejects with `unsupported` or `bad-request`; then those
    * before stay.
    */

@@ -7,6 +7,7 @@ export interface KeptPicture {
   height: number;
   /** Of what it was restored from, in pixels. */
   inputPixels: number;
+  atMs: number;
 }
 
 /** A newer picture of the same sharpness takes the place of one this old: one copy a second, and not of every picture. */
@@ -18,7 +19,6 @@ const RENEW_AFTER_MS = 1_000;
  */
 export class SharpestPicture {
   #kept: KeptPicture | null = null;
-  #keptAtMs = Number.NEGATIVE_INFINITY;
 
   /** Of a picture restored from one of `inputPixels`; copies its luma if it is wanted. */
   offer(picture: I420Picture, inputPixels: number, nowMs: number): void {
@@ -27,10 +27,9 @@ export class SharpestPicture {
     const sameShape = kept !== null && kept.width === width && kept.height === height;
     if (sameShape) {
       if (kept.inputPixels > inputPixels) return;
-      if (kept.inputPixels === inputPixels && nowMs - this.#keptAtMs < RENEW_AFTER_MS) return;
+      if (kept.inputPixels === inputPixels && nowMs - kept.atMs < RENEW_AFTER_MS) return;
     }
-    this.#kept = { luma: buffer.slice(0, width * height), width, height, inputPixels };
-    this.#keptAtMs = nowMs;
+    this.#kept = { luma: buffer.slice(0, width * height), width, height, inputPixels, atMs: nowMs };
   }
 
   /** What is sharper than anything restored from `inputPixels` can be, in exactly this size. */

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Frame } from 'node-av';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { restore } from '../../src/cli/restore.js';
 import { encodeStill } from '../../src/evaluation/still.js';
 import { copyToI420, lumaOf } from '../../src/restoration/ffmpeg.js';
@@ -149,9 +149,20 @@ describe.each(['swift', 'swift-lite'])('%s with a still', (name) => {
     const without = await restored();
     reference.applyTo(stream);
     const helped = await restored();
-    await stream.setReferences([]);
     expect(helped.found).toBeGreaterThan(0.5);
     expect(closeness(helped.luma)).toBeGreaterThan(closeness(without.luma) + 0.3);
+    // A still of the sender is preferred, and loses nothing by that picture beside it.
+    reference.set({ id: 'a', mimeType: 'image/avif', bytes: still });
+    await vi.waitFor(() => {
+      reference.applyTo(stream);
+      expect(reference.report(performance.now())?.id).toBe('a');
+    });
+    const both = await restored();
+    await stream.setReferences([await decodeStill(still, SIZE)]);
+    const alone = await restored();
+    await stream.setReferences([]);
+    expect(closeness(both.luma)).toBeGreaterThan(closeness(helped.luma));
+    expect(closeness(both.luma)).toBeGreaterThan(closeness(alone.luma) - 0.1);
   });
 
   it('finds next to nothing in a picture of something else, and restores as without it', async () => {

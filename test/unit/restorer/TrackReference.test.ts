@@ -7,7 +7,7 @@ import type { ReferenceStill } from '../../../src/restorer/types.js';
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 const still = (id: string): ReferenceStill => ({ id, mimeType: 'image/webp', bytes: Uint8Array.of(1) });
 
-function stream({ width = 8, height = 4, takesReferences = true, scale = 4 } = {}) {
+function stream({ width = 8, height = 4, maxReferences = 4, scale = 4 } = {}) {
   const given: ArrayBuffer[][] = [];
   return {
     given,
@@ -15,7 +15,7 @@ function stream({ width = 8, height = 4, takesReferences = true, scale = 4 } = {
     inputHeight: height / scale,
     outputWidth: width,
     outputHeight: height,
-    takesReferences,
+    maxReferences,
     setReferences: vi.fn(async (lumas: ArrayBuffer[]) => void given.push(lumas)),
   };
 }
@@ -185,7 +185,7 @@ describe('the still of a track', () => {
 
   it('is kept from models that take none', async () => {
     const { reference } = setUp();
-    const lighter = stream({ takesReferences: false });
+    const lighter = stream({ maxReferences: 0 });
     reference.set(still('a'));
     reference.applyTo(lighter);
     await settle();
@@ -205,6 +205,65 @@ describe('the still of a track', () => {
     await settle();
     expect(onRefused.mock.calls).toEqual([['a', 'no memory']]);
     expect(reference.report(performance.now())).toBeNull();
+  });
+});
+
+describe('the still before', () => {
+  /** A still is its id's first character, as luma. */
+  function setUpTwo() {
+    const { reference, decode } = setUp();
+    decode.mockImplementation(
+      async ([value = 0], { width, height }) => new Uint8Array(width * height).fill(value).buffer,
+    );
+    const send = async (value: number) => {
+      reference.set({ id: `${value}`, mimeType: 'image/webp', bytes: Uint8Array.of(value) });
+      await settle();
+    };
+    return { reference, send };
+  }
+
+  it('serves beside the newest one while the scene is the same', async () => {
+    const { reference, send } = setUpTwo();
+    const used = stream();
+    reference.applyTo(used);
+    for (const value of [1, 2, 3]) {
+      await send(value);
+      reference.applyTo(used);
+      reference.restored(used, picture(), 0.6);
+    }
+    expect(used.given.map(values)).toEqual([[1], [2, 1], [3, 2]]);
+    expect(reference.report(performance.now())).toMatchObject({ id: '3', found: 0.6 });
+    reference.set(null);
+    reference.applyTo(used);
+    expect(used.given.at(-1)).toEqual([]);
+  });
+
+  it('is gone where little of the pictures was found in it', async () => {
+    const { reference, send } = setUpTwo();
+    const used = stream();
+    reference.applyTo(used);
+    await send(1);
+    reference.applyTo(used);
+    reference.restored(used, picture(), 0.2);
+    await send(2);
+    reference.applyTo(used);
+    expect(used.given.map(values)).toEqual([[1], [2]]);
+  });
+
+  it('gives way to a newer picture of the stream itself', async () => {
+    const { reference, send } = setUpTwo();
+    const used = stream({ scale: 2 });
+    reference.applyTo(used);
+    await send(1);
+    reference.applyTo(used);
+    reference.restored(used, picture(), 0.6);
+    await send(2);
+    reference.applyTo(used);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const larger = stream({ scale: 1, maxReferences: 0 });
+    reference.restored(larger, picture(9), null);
+    reference.applyTo(used);
+    expect(used.given.map(values)).toEqual([[1], [2, 1], [2, 9]]);
   });
 });
 
@@ -233,7 +292,7 @@ describe("a stream's own sharpest picture", () => {
     expect(reference.report(performance.now())).toMatchObject({ id: null, found: 0.9 });
   });
 
-  it('gives way to a still of the sender, and comes back when that is forgotten', async () => {
+  it('stays behind a still of the sender, and is alone again when that is forgotten', async () => {
     const { reference } = setUp();
     reference.restored(stream({ scale: 2 }), picture(7), null);
     const small = stream();
@@ -243,12 +302,39 @@ describe("a stream's own sharpest picture", () => {
     reference.applyTo(small);
     reference.set(null);
     reference.applyTo(small);
-    expect(small.given.map(values)).toEqual([[7], [0], [7]]);
+    expect(small.given.map(values)).toEqual([[7], [0, 7], [7]]);
+  });
+
+  it('leaves a model that takes one still the sender’s', async () => {
+    const { reference } = setUp();
+    reference.restored(stream({ scale: 2 }), picture(7), null);
+    const small = stream({ maxReferences: 1 });
+    reference.set(still('a'));
+    reference.applyTo(small);
+    await settle();
+    reference.applyTo(small);
+    expect(small.given.map(values)).toEqual([[7], [0]]);
+  });
+
+  it('that the device refuses beside a still leaves that alone', async () => {
+    const { reference, onRefused } = setUp();
+    reference.restored(stream({ scale: 2 }), picture(7), null);
+    reference.set(still('a'));
+    const small = stream();
+    reference.applyTo(small);
+    await settle();
+    small.setReferences.mockRejectedValueOnce(new Error('no memory'));
+    reference.applyTo(small);
+    await settle();
+    reference.applyTo(small);
+    expect(onRefused).not.toHaveBeenCalled();
+    expect(values(small.given.at(-1))).toEqual([0]);
+    expect(reference.report(performance.now())?.id).toBe('a');
   });
 
   it('is not replaced by what was restored from less', () => {
     const { reference } = setUp();
-    reference.restored(stream({ scale: 1, takesReferences: false }), picture(7), null);
+    reference.restored(stream({ scale: 1, maxReferences: 0 }), picture(7), null);
     reference.restored(stream({ scale: 2 }), picture(8), null);
     const small = stream();
     reference.applyTo(small);
@@ -271,7 +357,7 @@ describe("a stream's own sharpest picture", () => {
     reference.restored(stream({ scale: 2 }), picture(7), null);
     const upright = stream({ width: 4, height: 8 });
     reference.applyTo(upright);
-    const lighter = stream({ takesReferences: false });
+    const lighter = stream({ maxReferences: 0 });
     reference.applyTo(lighter);
     expect([...upright.given, ...lighter.given]).toEqual([]);
   });

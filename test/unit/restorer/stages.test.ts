@@ -185,7 +185,7 @@ class FakeStream implements RestorationStream {
   readonly outputHeight = 8;
   priority = 0;
   strength = 1;
-  readonly takesReferences = true;
+  readonly maxReferences = 4;
   closed = false;
   recycled = 0;
   blocks: number[][] = [];
