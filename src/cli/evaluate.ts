@@ -115,6 +115,7 @@ export async function evaluate(paths: readonly string[], flags: EvaluateFlags): 
     uplinkHeights: flags.uplinkHeight,
     codec: flags.codec,
     inpaint: flags.inpaint,
+    references,
   });
   // Every clip is looked at before the first takes its minutes.
   const clips: Clip[] = [];
@@ -187,7 +188,8 @@ async function evaluateAt(
       seconds: flags.seconds ?? null,
       pictures:
         flags.pictures === undefined ? null : { folder: flags.pictures, label, atSeconds: flags.pictureAt },
-      openMethods: () => openMethods(device, models, uplinkHeight, sizes, flags),
+      references: flags.references === 'on',
+      openMethods: (sendsStill) => openMethods(device, models, uplinkHeight, sizes, { ...flags, sendsStill }),
       onFrame: (count) => progress.update(count),
     });
     const { actualBitrateBps, stillBytes, stillRestedShare, frames } = result;
@@ -220,7 +222,7 @@ async function openMethods(
   models: EvaluatedModels,
   uplinkHeight: number,
   { reference }: ClipSizes,
-  flags: EvaluateFlags,
+  flags: EvaluateFlags & { sendsStill: boolean },
 ): Promise<Method[]> {
   const opened: Method[] = [];
   for (const wanted of [RESTORED, ...flags.against]) {
@@ -228,7 +230,8 @@ async function openMethods(
     const used = models.at(uplinkHeight).find(({ method }) => method === wanted);
     if (kernel !== undefined) opened.push(kernelMethod(kernel, reference, flags.inpaint));
     else if (used !== undefined) {
-      const { packageName, variant } = used;
+      const { packageName } = used;
+      const variant = flags.sendsStill ? used.withStill : used.variant;
       const [width, height] = [reference.width / variant.scale, reference.height / variant.scale];
       const stream = await device.openStream({ packageName, variant, width, height });
       stream.strength = strengthFor(variant, flags.codec);

@@ -42,7 +42,8 @@ Each reference is scaled so that its short side is 720, then to the uplink heigh
 time at a constant bitrate (libvpx cpu-used -6 for VP8 and 7 for VP9, x264 superfast zerolatency baseline, SVT-AV1 preset 12; one thread),
 decoded and restored, as in calls by less where the model's manifest says so of a codec (strengths) and there is no still. Clips of fewer than
 720 lines are compared at their own size, with the same ratio to the uplink, if their short side divides evenly. Heights
-in between (144, 240, 270 …) are restored as in calls: by the variant whose input is next, to which what was decoded is scaled. 480 and 540, which
+in between (144, 240, 270 …) are restored as in calls: by the variant whose input is next, to which what was decoded is scaled (with a still up
+to 279 lines by x4, if that takes stills). 480 and 540, which
 calls leave alone, are enlarged to 720 and deblurred, as 720 is with restoration.sameSize.
 References of more pictures a second than --fps are thinned out, to the nearest whole step: of 24 with --fps 10 every second
 one is sent. The encoder knows; at the same bitrate each picture gets more bits.

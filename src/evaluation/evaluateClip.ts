@@ -60,7 +60,9 @@ export interface ClipOptions {
   seconds: number | null;
   /** PNGs of what the reference and every method show at a time of the clip. */
   pictures: { folder: string; label: string; atSeconds: number } | null;
-  openMethods: () => Promise<Method[]>;
+  /** Whether a still is sent, where the page would send one. */
+  references: boolean;
+  openMethods: (sendsStill: boolean) => Promise<Method[]>;
   onFrame?: (frames: number) => void;
 }
 
@@ -108,6 +110,7 @@ class ClipRun {
   readonly #stride: number;
   readonly #shrink: FrameFilter;
   readonly #uplink: Awaited<ReturnType<typeof openUplink>>;
+  readonly #sendsStill: boolean;
   readonly #contenders: Contender[];
   readonly #lost: LostPixels | null;
   readonly #motion: WarpMeter;
@@ -127,6 +130,7 @@ class ClipRun {
     fps: IRational,
     stride: number,
     uplink: Awaited<ReturnType<typeof openUplink>>,
+    sendsStill: boolean,
     methods: readonly Method[],
   ) {
     this.#options = options;
@@ -134,6 +138,7 @@ class ClipRun {
     this.#fps = fps;
     this.#stride = stride;
     this.#uplink = uplink;
+    this.#sendsStill = sendsStill;
     this.#contenders = methods.map((method) => ({ method, meter: new QualityMeter(), ready: [], ms: 0 }));
     const { width, height } = options.sizes.uplink;
     const blur = blurChain(options.blurSigma);
@@ -153,7 +158,8 @@ class ClipRun {
     const fps = { num, den: den * stride };
     const { codec, bitrateBps, lossPercent, sizes } = options;
     const uplink = await openUplink({ codec, ...sizes.uplink, fps, bitrateBps, lossPercent });
-    return new ClipRun(options, reader, fps, stride, uplink, await options.openMethods());
+    const still = options.references && (await sendsStill(options));
+    return new ClipRun(options, reader, fps, stride, uplink, still, await options.openMethods(still));
   }
 
   async run(): Promise<ClipResult> {
@@ -236,17 +242,13 @@ class ClipRun {
     }
   }
 
-  /** The first picture is the still, where the page would send one: a call has it from the start, or soon after. */
+  /** The first picture is the still: a call has it from the start, or soon after. */
   async #refer(decoded: Frame): Promise<void> {
+    if (!this.#sendsStill) return;
     const takers = this.#contenders.flatMap(({ method }) => (method.refer === undefined ? [] : [method]));
-    if (takers.length === 0) return;
-    const { codec, bitrateBps, path } = this.#options;
-    const budgetBps = codec === 'none' ? null : bitrateBps;
-    // On a wide uplink it does not matter what stands.
-    if (!worthAStill(budgetBps, 0) && !worthAStill(budgetBps, await standingAtStart(path))) return;
     const reference = await this.#reference(decoded);
     try {
-      const still = await encodeStill(reference, stillBudget(budgetBps));
+      const still = await encodeStill(reference, stillBudget(budgetOf(this.#options)));
       for (const method of takers) await method.refer?.(still);
       this.#still = still;
       this.#focus = new StillFocus();
@@ -326,6 +328,17 @@ class ClipRun {
       if (frame !== undefined) await savePicture(frame, file);
     }
   }
+}
+
+function budgetOf({ codec, bitrateBps }: ClipOptions): number | null {
+  return codec === 'none' ? null : bitrateBps;
+}
+
+/** Whether the page would send one on such an uplink. */
+async function sendsStill(options: ClipOptions): Promise<boolean> {
+  const budgetBps = budgetOf(options);
+  // On a wide uplink it does not matter what stands.
+  return worthAStill(budgetBps, 0) || worthAStill(budgetBps, await standingAtStart(options.path));
 }
 
 /** Whatever the decoder says of the picture: its code values mean what the reference's do. */

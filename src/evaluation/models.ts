@@ -1,6 +1,12 @@
 /** The model packages of one evaluation: which variant of each restores what is sent at a height. */
 import { VireoError } from '../errors.js';
-import { chooseVariant, DEFAULT_TARGET_SHORT_SIDE, type Scale, type Task } from '../restoration/fit.js';
+import {
+  chooseVariant,
+  DEFAULT_TARGET_SHORT_SIDE,
+  type Scale,
+  type Task,
+  variantForStill,
+} from '../restoration/fit.js';
 import type { Variant } from '../restoration/manifest.js';
 import { strengthFor } from '../restoration/strength.js';
 import type { ModelPackage } from '../restoration/types.js';
@@ -11,6 +17,8 @@ export interface UsedModel {
   method: string;
   packageName: string;
   variant: Variant;
+  /** While a still is looked up in. */
+  withStill: Variant;
 }
 
 /** What may restore a picture, the best first. */
@@ -40,6 +48,8 @@ export class EvaluatedModels {
     uplinkHeights: readonly number[];
     codec: string;
     inpaint: number;
+    /** Whether `model` may get a still. */
+    references: boolean;
   }): EvaluatedModels {
     const { model, against, uplinkHeights, inpaint } = options;
     const used = new Map<number, UsedModel[]>(uplinkHeights.map((height) => [height, []]));
@@ -51,8 +61,15 @@ export class EvaluatedModels {
       for (const height of uplinkHeights) {
         const variant = variantFor(candidate, height, options);
         if (variant === undefined) continue;
-        variants.add(variant);
-        used.get(height)?.push({ method: index === 0 ? RESTORED : name, packageName: name, variant });
+        const { manifest } = candidate;
+        const looking =
+          options.references && index === 0
+            ? variantForStill(manifest, height, DEFAULT_TARGET_SHORT_SIDE, TASKS)
+            : undefined;
+        const withStill = looking ?? variant;
+        variants.add(variant).add(withStill);
+        const method = index === 0 ? RESTORED : name;
+        used.get(height)?.push({ method, packageName: name, variant, withStill });
       }
       const left = uplinkHeights.filter((height) => !used.get(height)?.some((m) => m.packageName === name));
       const heights = candidate.manifest.variants.map((variant) => DEFAULT_TARGET_SHORT_SIDE / variant.scale);
@@ -84,13 +101,15 @@ export class EvaluatedModels {
   /** Of the used variants. */
   get scales(): Scale[] {
     const used = [...this.#used.values()].flat();
-    return [...new Set(used.map(({ variant }) => variant.scale))];
+    return [...new Set(used.flatMap(({ variant, withStill }) => [variant.scale, withStill.scale]))];
   }
 
   /** What the reference's sides must be multiples of, so that every variant's input has even sides that fit its fold. */
   get grid(): number {
     const grids = [...this.#used.values()].flatMap((models) =>
-      models.map(({ variant }) => 2 * variant.fold * variant.scale),
+      models.flatMap(({ variant, withStill }) =>
+        [variant, withStill].map(({ fold, scale }) => 2 * fold * scale),
+      ),
     );
     // Powers of two: the largest is a multiple of all others.
     return Math.max(2, ...grids);

@@ -14,6 +14,8 @@ const MAX_ASPECT = 4;
 const MOST_SCALED_DOWN = 1.1;
 /** With `mayShrink`: 240 lines for x4, 480 for x2, of 720. */
 const MOST_SHRUNK = 4 / 3;
+/** With `still`: 279 lines of 720 for x4. */
+const MOST_SHRUNK_FOR_A_STILL = 1.55;
 
 export interface Fit {
   variant: Variant;
@@ -47,6 +49,11 @@ export interface FitOptions {
   tasks?: readonly Task[];
   /** The caller pads, and crops what comes out: a picture that has the target's size already is not scaled. */
   mayPad?: boolean;
+  /**
+   * Details are looked up in a still that shows much of the picture: x4 takes what is up to half as large again as its input. What that loses a still
+   * has, and more of what x2 would have to guess (models/training/README.md, "Between 180 and 360 lines").
+   */
+  still?: boolean;
   /** Where nothing fits better, pictures of up to a third of the target may be scaled down for x4, of up to two thirds for x2. */
   mayShrink?: boolean;
 }
@@ -68,6 +75,7 @@ export function fitPicture(
     tasks = ['sr'],
     mayPad = false,
     mayShrink = false,
+    still = false,
   } = options;
   const shortSide = Math.min(width, height);
   const size = `${width}x${height}`;
@@ -78,6 +86,7 @@ export function fitPicture(
     return no('unsupported-size', `${size} is longer than ${MAX_ASPECT}:1`);
   }
   const variant =
+    (still ? variantForStill(manifest, shortSide, target, tasks) : undefined) ??
     chooseVariant(manifest, shortSide, target, tasks) ??
     (mayShrink ? chooseVariant(manifest, shortSide, target, tasks, MOST_SHRUNK) : undefined);
   if (variant === undefined) {
@@ -164,6 +173,17 @@ export function chooseVariant(
     }
   }
   return undefined;
+}
+
+/** With FitOptions.still; undefined: none but those that fit without it. */
+export function variantForStill(
+  { variants }: Pick<Manifest, 'variants'>,
+  shortSide: number,
+  target: number,
+  tasks: readonly Task[],
+): Variant | undefined {
+  const looking = variants.filter(({ scale, references }) => scale === 4 && references !== undefined);
+  return chooseVariant({ variants: looking }, shortSide, target, tasks, MOST_SHRUNK_FOR_A_STILL);
 }
 
 function evenBelow(size: number): number {

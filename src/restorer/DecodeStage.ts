@@ -109,8 +109,15 @@ export class DecodeStage {
     }
     if (picture === null) return;
     const { rtpTimestamp90k, lastPacketAtMs, releasedAtMs } = frame;
-    const times = { rtpTimestamp90k, lastPacketAtMs, releasedAtMs, decodeMs, restoreMs: 0, encodeMs: 0 };
-    onPicture(picture, times);
+    onPicture(picture, {
+      rtpTimestamp90k,
+      receivedPixels: picture.decodedWidth * picture.decodedHeight,
+      lastPacketAtMs,
+      releasedAtMs,
+      decodeMs,
+      restoreMs: 0,
+      encodeMs: 0,
+    });
   }
 
   async #decoderFor(codec: VideoCodec): Promise<CountingVideoDecoder | null> {

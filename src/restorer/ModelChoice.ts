@@ -30,8 +30,14 @@ export class ModelChoice {
     this.#sameSize = sameSize;
   }
 
-  /** What the codec's pictures of a size are restored to. */
-  fit(width: number, height: number, targetHeight: number, codec: VideoCodec): FitResult {
+  /** What the codec's pictures of a size are restored to; `still`: with the details of one, of which much is found. */
+  fit(
+    width: number,
+    height: number,
+    targetHeight: number,
+    codec: VideoCodec,
+    { still }: { still: boolean },
+  ): FitResult {
     const { full } = this.#manifests;
     if (full === undefined) return { fits: false, reason: 'unsupported-size', detail: 'no model is loaded' };
     const variants = full.variants.filter((variant) => strengthFor(variant, codec) > 0);
@@ -40,6 +46,7 @@ export class ModelChoice {
     return fitPicture({ ...full, variants }, width, height, {
       targetShortSide: targetHeight,
       tasks: relayTasks(this.#sameSize && isOfTarget),
+      still,
     });
   }
 

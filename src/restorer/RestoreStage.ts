@@ -145,12 +145,13 @@ export class RestoreStage implements GateWaiter {
     try {
       const stream = await this.#streamFor(target);
       stream.priority = this.priority;
-      reference.applyTo(stream, target.looksUp);
+      const receivedPixels = block.at(-1)?.times.receivedPixels ?? 0;
+      reference.applyTo(stream, receivedPixels, target.looksUp);
       // What is looked up is no guess, of which less may be better.
       stream.strength = reference.serves ? 1 : target.strength;
       const { pictures, runMs, found } = await stream.restore(block.map(({ picture }) => picture));
       const last = pictures.at(-1);
-      if (last) reference.restored(stream, last, found);
+      if (last) reference.restored(stream, last, receivedPixels, found);
       const perPictureMs = runMs / block.length;
       costs.record(target.packageName, reference.used, perPictureMs);
       const recycle = (buffer: ArrayBuffer): void => stream.recycle(buffer);

@@ -5,8 +5,8 @@ export interface KeptPicture {
   luma: ArrayBuffer;
   width: number;
   height: number;
-  /** Of what it was restored from, in pixels. */
-  inputPixels: number;
+  /** Of the received picture that it was restored from. */
+  receivedPixels: number;
   atMs: number;
 }
 
@@ -20,23 +20,23 @@ const RENEW_AFTER_MS = 1_000;
 export class SharpestPicture {
   #kept: KeptPicture | null = null;
 
-  /** Of a picture restored from one of `inputPixels`; copies its luma if it is wanted. */
-  offer(picture: I420Picture, inputPixels: number, nowMs: number): void {
+  /** Of a picture restored from one of `receivedPixels`; copies its luma if it is wanted. */
+  offer(picture: I420Picture, receivedPixels: number, nowMs: number): void {
     const { width, height, buffer } = picture;
     const kept = this.#kept;
     const sameShape = kept !== null && kept.width === width && kept.height === height;
     if (sameShape) {
-      if (kept.inputPixels > inputPixels) return;
-      if (kept.inputPixels === inputPixels && nowMs - kept.atMs < RENEW_AFTER_MS) return;
+      if (kept.receivedPixels > receivedPixels) return;
+      if (kept.receivedPixels === receivedPixels && nowMs - kept.atMs < RENEW_AFTER_MS) return;
     }
-    this.#kept = { luma: buffer.slice(0, width * height), width, height, inputPixels, atMs: nowMs };
+    this.#kept = { luma: buffer.slice(0, width * height), width, height, receivedPixels, atMs: nowMs };
   }
 
-  /** What is sharper than anything restored from `inputPixels` can be, in exactly this size. */
-  sharperThan(inputPixels: number, width: number, height: number): KeptPicture | null {
+  /** What is sharper than anything restored from `receivedPixels` can be, in exactly this size. */
+  sharperThan(receivedPixels: number, width: number, height: number): KeptPicture | null {
     const kept = this.#kept;
     if (kept === null || kept.width !== width || kept.height !== height) return null;
-    return kept.inputPixels > inputPixels ? kept : null;
+    return kept.receivedPixels > receivedPixels ? kept : null;
   }
 
   forget(): void {

@@ -11,6 +11,8 @@ const LAST_RETRY_MS = 120_000;
 export interface InputPicture {
   width: number;
   height: number;
+  /** Whether `fit` is that of pictures with a still. */
+  still: boolean;
   fit: FitResult;
 }
 

@@ -212,15 +212,12 @@ export class TrackPipeline implements ScheduledTrack {
   load(nowMs: number): TrackLoad {
     const { models, costs } = this.#context;
     const costMs: TrackLoad['costMs'] = {};
-    const chosen = this.#condition.input?.fit;
-    if (chosen?.fits) {
+    const { input } = this.#condition;
+    const chosen = input?.fit;
+    if (input && chosen?.fits) {
       const { inputWidth, inputHeight, variant } = chosen;
-      const offered = this.#reference.offers({
-        inputWidth,
-        inputHeight,
-        outputWidth: inputWidth * variant.scale,
-        outputHeight: inputHeight * variant.scale,
-      });
+      const size = { outputWidth: inputWidth * variant.scale, outputHeight: inputHeight * variant.scale };
+      const offered = this.#reference.offers(size, input.width * input.height);
       for (const level of MODEL_LEVELS) {
         const target = models.targetAt(level, chosen, this.#options.input.codec);
         // Without a still every level is plain.
@@ -295,14 +292,15 @@ export class TrackPipeline implements ScheduledTrack {
     this.#decode.push(frame);
   }
 
-  /** The decoder asks with every picture; the answer changes only with the size. */
+  /** The decoder asks with every picture; the answer changes only with the size, and for some sizes with a still that serves well, or not any more. */
   #fit(width: number, height: number): { width: number; height: number } {
     let { input } = this.#condition;
-    if (input?.width !== width || input.height !== height) {
+    const still = this.#reference.servesWell && this.#restore.target?.looksUp === true;
+    if (input?.width !== width || input.height !== height || input.still !== still) {
       const { targetHeight, input: source } = this.#options;
-      const fit = this.#context.models.fit(width, height, targetHeight, source.codec);
+      const fit = this.#context.models.fit(width, height, targetHeight, source.codec, { still });
       if (!fit.fits) this.#logger.info({ reason: fit.reason, detail: fit.detail }, 'not restored');
-      input = { width, height, fit };
+      input = { width, height, still, fit };
       this.#condition.input = input;
       this.#inputChanged = true;
     }

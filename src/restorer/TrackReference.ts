@@ -2,7 +2,7 @@ import { VireoError } from '../errors.js';
 import type { I420Picture } from '../media/types.js';
 import type { PictureSize } from '../restoration/filters.js';
 import type { RestorationStream } from '../restoration/types.js';
-import { type KeptPicture, SharpestPicture } from './SharpestPicture.js';
+import { SharpestPicture } from './SharpestPicture.js';
 import type { ReferenceReport, ReferenceStill } from './types.js';
 
 export interface TrackReferenceOptions {
@@ -12,7 +12,7 @@ export interface TrackReferenceOptions {
   onRefused: (referenceId: string, reason: string) => void;
 }
 
-type StreamSize = Pick<RestorationStream, 'inputWidth' | 'inputHeight' | 'outputWidth' | 'outputHeight'>;
+type StreamSize = Pick<RestorationStream, 'outputWidth' | 'outputHeight'>;
 type ReferenceStream = StreamSize & Pick<RestorationStream, 'maxReferences' | 'setReferences'>;
 
 interface DecodedStill {
@@ -47,8 +47,10 @@ interface InUse {
  * stream's own picture up to 0.2.
  */
 const MOST_SOURCES = 2;
-/** So much of the pictures was found in a still of the same scene at least: worth keeping beside the next one. */
+/** So much of the pictures was found in a still of the same scene at least: worth keeping beside the next one, and more than guesses. */
 const SAME_SCENE = 0.35;
+/** With less a still that served well does not any more. */
+const SERVES_WELL_ABOVE = 0.2;
 /** Weight of a new picture in what was found of the last ones: about a second of them. */
 const FOUND_SHARE = 0.05;
 /** Of the stream's own picture so much must be found after this many blocks: looking up costs time, and the scene may be another. */
@@ -75,6 +77,7 @@ export class TrackReference {
   #size: PictureSize | null = null;
   readonly #sharpest = new SharpestPicture();
   #inUse: InUse | null = null;
+  #servesWell = false;
   #closed = false;
 
   constructor(options: TrackReferenceOptions) {
@@ -85,6 +88,7 @@ export class TrackReference {
   set(still: ReferenceStill | null): void {
     if (this.#closed) return;
     if (still === null) {
+      this.#servesWell = false;
       this.#current = null;
       this.#decoded = null;
       this.#previous = null;
@@ -93,20 +97,21 @@ export class TrackReference {
     this.#decodeMore();
   }
 
-  /** Whether there is something, or will be soon, that pictures of this size could be looked up in. */
-  offers(size: StreamSize): boolean {
-    return this.#next !== null || this.#sourcesFor(size, 1).length > 0;
+  /** Whether there is something, or will be soon, that pictures received in this size and restored to that could be looked up in. */
+  offers(size: StreamSize, receivedPixels: number): boolean {
+    return this.#next !== null || this.#sourcesFor(size, receivedPixels, 1).length > 0;
   }
 
   /** Before each block: the stream gets what it does not have yet, as far as that is decoded; nothing while it is not to look anything up. */
-  applyTo(stream: ReferenceStream, looksUp = true): void {
+  applyTo(stream: ReferenceStream, receivedPixels: number, looksUp = true): void {
     if (this.#closed) return;
     const { outputWidth: width, outputHeight: height } = stream;
     if (this.#size?.width !== width || this.#size.height !== height) this.#size = { width, height };
     this.#decodeMore();
     if (this.#inUse !== null && this.#inUse.stream !== stream) this.#inUse = null;
     if (stream.maxReferences === 0) return;
-    const sources = this.#sourcesFor(stream, looksUp ? Math.min(MOST_SOURCES, stream.maxReferences) : 0);
+    const most = looksUp ? Math.min(MOST_SOURCES, stream.maxReferences) : 0;
+    const sources = this.#sourcesFor(stream, receivedPixels, most);
     const before = this.#inUse;
     if (sameSources(sources, before?.sources ?? [])) return;
     // Of the same still the second one may come and go.
@@ -129,15 +134,27 @@ export class TrackReference {
     return this.#inUse !== null && (this.#inUse.found ?? 1) > SERVES_ABOVE;
   }
 
+  /** Whether it is a still of the sender in which much is found; for longer than that, once it was. */
+  get servesWell(): boolean {
+    return this.#servesWell;
+  }
+
   /** After each block: a picture of it, and the share of it that was found in the reference. */
-  restored(stream: ReferenceStream, picture: I420Picture, found: number | null): void {
+  restored(
+    stream: ReferenceStream,
+    picture: I420Picture,
+    receivedPixels: number,
+    found: number | null,
+  ): void {
     if (this.#closed) return;
-    this.#sharpest.offer(picture, stream.inputWidth * stream.inputHeight, performance.now());
+    this.#sharpest.offer(picture, receivedPixels, performance.now());
     const inUse = this.#inUse;
     if (found === null || inUse?.stream !== stream) return;
     const before = inUse.found ?? found;
     inUse.found = before + FOUND_SHARE * (found - before);
     inUse.blocks += 1;
+    const isStill = inUse.sources[0]?.still != null;
+    this.#servesWell = isStill && inUse.found >= (this.#servesWell ? SERVES_WELL_ABOVE : SAME_SCENE);
     const hasOwn = inUse.sources.some((source) => source.still === null);
     if (hasOwn && inUse.blocks >= OWN_TRIAL_BLOCKS && inUse.found < OWN_WORTH) this.#sharpest.forget();
   }
@@ -159,13 +176,8 @@ export class TrackReference {
   }
 
   /** Up to so many: the newest still first, and then the newer of the others. */
-  #sourcesFor(stream: StreamSize, most: number): Source[] {
-    const { inputWidth, inputHeight, outputWidth, outputHeight } = stream;
-    const own: KeptPicture | null = this.#sharpest.sharperThan(
-      inputWidth * inputHeight,
-      outputWidth,
-      outputHeight,
-    );
+  #sourcesFor({ outputWidth, outputHeight }: StreamSize, receivedPixels: number, most: number): Source[] {
+    const own = this.#sharpest.sharperThan(receivedPixels, outputWidth, outputHeight);
     const others = [this.#sourceOf(this.#previous), own && { still: null, luma: own.luma, atMs: own.atMs }];
     const newestFirst = others.filter((source) => source !== null).sort((a, b) => b.atMs - a.atMs);
     const still = this.#sourceOf(this.#decoded);
@@ -224,6 +236,7 @@ export class TrackReference {
     if (last.still === null) this.#sharpest.forget();
     else if (last.still.id === this.#previous?.still.id) this.#previous = null;
     else {
+      this.#servesWell = false;
       this.#current = null;
       this.#decoded = null;
       this.#options.onRefused(last.still.id, VireoError.from(thrown).message);

@@ -1,8 +1,10 @@
 import type { I420Picture } from '../media/types.js';
 
-/** Where a frame's time went, milliseconds; travels with the picture through the stages. */
+/** Where a frame's time went, milliseconds, and how large it was; travels with the picture through the stages. */
 export interface FrameTimes {
   rtpTimestamp90k: number;
+  /** Of the decoded picture, before it was scaled for a model. */
+  receivedPixels: number;
   /** Arrival of the frame's last packet: the start of the added latency. */
   lastPacketAtMs: number;
   /** When the jitter buffer let it go. */

@@ -140,21 +140,21 @@ describe.each(['swift', 'swift-lite'])('%s with a still', (name) => {
     const variant = manifest.variants.find(({ scale }) => scale === 2);
     if (variant === undefined) throw new Error(`${name} has no x2`);
     const larger = await device.openStream({ packageName: name, variant, ...HALF });
-    reference.applyTo(larger);
+    reference.applyTo(larger, HALF.width * HALF.height);
     const before = await larger.restore([{ ...picture(), buffer: half.slice(0), ...HALF }]);
     const [last] = before.pictures;
     if (last === undefined) throw new Error('nothing was restored');
-    reference.restored(larger, last, before.found);
+    reference.restored(larger, last, HALF.width * HALF.height, before.found);
     larger.close();
     const without = await restored();
-    reference.applyTo(stream);
+    reference.applyTo(stream, SMALL.width * SMALL.height);
     const helped = await restored();
     expect(helped.found).toBeGreaterThan(0.5);
     expect(closeness(helped.luma)).toBeGreaterThan(closeness(without.luma) + 0.3);
     // A still of the sender is preferred, and loses nothing by that picture beside it.
     reference.set({ id: 'a', mimeType: 'image/avif', bytes: still });
     await vi.waitFor(() => {
-      reference.applyTo(stream);
+      reference.applyTo(stream, SMALL.width * SMALL.height);
       expect(reference.report(performance.now())?.id).toBe('a');
     });
     const both = await restored();

@@ -15,9 +15,9 @@ const ladder = [
   packageOf(tinyManifest('lighter', [x4, x2])),
 ] as const;
 
-function choose(sameSize: boolean, width: number, height: number, codec: VideoCodec = 'VP8') {
+function choose(sameSize: boolean, width: number, height: number, codec: VideoCodec = 'VP8', still = false) {
   const models = new ModelChoice(ladder, { blockBudgetMs: 0, sameSize });
-  const fit = models.fit(width, height, 720, codec);
+  const fit = models.fit(width, height, 720, codec, { still });
   if (!fit.fits) return fit.reason;
   return (['full', 'lighter'] as const).map((level) => {
     const target = models.targetAt(level, fit, codec);
@@ -34,6 +34,24 @@ describe('the models of a call', () => {
     expect(choose(false, 320, 240)).toEqual(['full x2 480x360', 'lighter x2 480x360']);
     expect(choose(false, 640, 480)).toBe('already-sharp');
     expect(choose(false, 1280, 720)).toBe('already-sharp');
+  });
+
+  it('take a step more where a still serves and the step has details of it', () => {
+    const looking = { ...x4, references: { tablesFile: 'x4-tables.onnx' } } as typeof x4;
+    const chosen = (variants: (typeof x4)[], width: number, height: number, still: boolean) => {
+      const models = new ModelChoice([packageOf(tinyManifest('full', variants))], {
+        blockBudgetMs: 0,
+        sameSize: false,
+      });
+      const fit = models.fit(width, height, 720, 'VP8', { still });
+      return fit.fits ? `x${fit.variant.scale} ${fit.inputWidth}x${fit.inputHeight}` : fit.reason;
+    };
+    expect(chosen([looking, x2], 480, 270, true)).toBe('x4 320x180');
+    expect(chosen([looking, x2], 270, 480, true)).toBe('x4 180x320');
+    expect(chosen([looking, x2], 480, 270, false)).toBe('x2 640x360');
+    expect(chosen([x4, x2], 480, 270, true)).toBe('x2 640x360');
+    expect(chosen([looking, x2], 512, 288, true)).toBe('x2 640x360');
+    expect(chosen([looking, x2], 960, 540, true)).toBe('already-sharp');
   });
 
   it('deblur when told to, at the levels that can, and only what is as large as the target', () => {
@@ -60,7 +78,7 @@ describe('the models of a call', () => {
         blockBudgetMs: 0,
         sameSize: false,
       });
-      const fit = models.fit(320, 180, 720, 'VP8');
+      const fit = models.fit(320, 180, 720, 'VP8', { still: false });
       if (!fit.fits) throw new Error(fit.reason);
       return (['full', 'lighter', 'plain'] as const).map((level) => {
         const target = models.targetAt(level, fit, 'VP8');

@@ -12,7 +12,7 @@ const sharp: FitResult = { fits: false, reason: 'already-sharp', detail: '' };
 function receiving(fit = fits): TrackCondition {
   const condition = new TrackCondition(0);
   condition.received(0);
-  condition.input = { width: 320, height: 180, fit };
+  condition.input = { width: 320, height: 180, still: false, fit };
   return condition;
 }
 
@@ -22,7 +22,7 @@ describe('condition of a track', () => {
     expect(condition.reason(0)).toBe('starting');
     condition.received(0);
     expect(condition.reason(0)).toBe('starting');
-    condition.input = { width: 320, height: 180, fit: fits };
+    condition.input = { width: 320, height: 180, still: false, fit: fits };
     condition.decide(full, true);
     expect([condition.level, condition.reason(0)]).toEqual(['original', 'starting']);
     condition.flowing = true;

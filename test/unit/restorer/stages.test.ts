@@ -39,6 +39,7 @@ function times(rtpTimestamp90k: number): FrameTimes {
   const nowMs = performance.now();
   return {
     rtpTimestamp90k,
+    receivedPixels: 8,
     lastPacketAtMs: nowMs,
     releasedAtMs: nowMs,
     decodeMs: 0,
