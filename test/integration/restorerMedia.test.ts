@@ -163,6 +163,29 @@ describe('a restored track, with real codecs, models and UDP', () => {
     await expect.poll(gain, WAIT).toBeLessThan(sharp - 0.3);
   });
 
+  it('goes on without a break where a still makes another variant the better one', async () => {
+    const between = await readY4m(await naturalClip({ fps: 10, seconds: 0.1, width: 480, height: 270 }), 1);
+    const feeder = await start('between', { bitrateBps: 150_000 });
+    feeder.play(between);
+    await restoredFrames(feeder, 10);
+    const closeness = (): number => {
+      const truth = new Uint8Array(full.frames[0] ?? new ArrayBuffer(0), 0, 1280 * 720);
+      const shown = feeder.restored.at(-1);
+      return shown === undefined ? 0 : psnr(new Uint8Array(shown.buffer, 0, 1280 * 720), truth);
+    };
+    const before = closeness();
+    restorer.setReference('between', { id: 'a', mimeType: 'image/avif', bytes: await stillOf(full) });
+    // From that share of the picture on the variant is another.
+    await expect.poll(() => last('between')?.reference?.found, WAIT).toBeGreaterThan(0.35);
+    await expect.poll(closeness, WAIT).toBeGreaterThan(before + 0.5);
+    expect(last('between')).toMatchObject({ inputWidth: 480, inputHeight: 270, outputWidth: 1280 });
+    restorer.setReference('between', null);
+    await expect.poll(() => last('between')?.reference, WAIT).toBeNull();
+    const count = feeder.restoredCount;
+    await restoredFrames(feeder, count + 10);
+    expect(last('between')).toMatchObject({ level: 'full', outputWidth: 1280, outputHeight: 720 });
+  });
+
   it('keeps lips in step: its sender reports tell the same time as the original’s', async () => {
     const feeder = await start('lips');
     feeder.play(small);
