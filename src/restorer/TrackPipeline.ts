@@ -299,7 +299,8 @@ export class TrackPipeline implements ScheduledTrack {
     if (input?.width !== width || input.height !== height || input.still !== still) {
       const { targetHeight, input: source } = this.#options;
       const fit = this.#context.models.fit(width, height, targetHeight, source.codec, { still });
-      if (!fit.fits) this.#logger.info({ reason: fit.reason, detail: fit.detail }, 'not restored');
+      if (fit.fits) this.#logger.debug({ width, height, still, scale: fit.variant.scale }, 'restored');
+      else this.#logger.info({ reason: fit.reason, detail: fit.detail }, 'not restored');
       input = { width, height, still, fit };
       this.#condition.input = input;
       this.#inputChanged = true;
