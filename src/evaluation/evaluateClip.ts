@@ -152,13 +152,13 @@ class ClipRun {
   }
 
   static async open(options: ClipOptions): Promise<ClipRun> {
+    const still = options.references && (await sendsStill(options));
     const reader = await VideoFileReader.open(options.path);
     const { num, den } = reader.info.frameRate;
     const stride = strideOf(num / den, options.wantedFps);
     const fps = { num, den: den * stride };
     const { codec, bitrateBps, lossPercent, sizes } = options;
     const uplink = await openUplink({ codec, ...sizes.uplink, fps, bitrateBps, lossPercent });
-    const still = options.references && (await sendsStill(options));
     return new ClipRun(options, reader, fps, stride, uplink, still, await options.openMethods(still));
   }
 

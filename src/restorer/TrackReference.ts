@@ -43,8 +43,8 @@ interface InUse {
 }
 
 /**
- * Each but the first takes 0.7 ms of a core a picture. What it brings (models/training/README.md, "Two are better than one"): 0.1 dB on the mean, with the
- * stream's own picture up to 0.2.
+ * Each but the first takes 0.7 ms of a core a picture, and brings 0.1 to 0.15 dB in the mean if it is the stream's own, 0.02 to 0.1 if it is the still before
+ * (models/training/README.md, "Two are better than one").
  */
 const MOST_SOURCES = 2;
 /** So much of the pictures was found in a still of the same scene at least: worth keeping beside the next one, and more than guesses. */
