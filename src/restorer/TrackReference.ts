@@ -43,7 +43,7 @@ interface InUse {
 }
 
 /**
- * Each but the first takes 0.7 ms of a core a picture, and brings 0.1 to 0.15 dB in the mean if it is the stream's own, 0.02 to 0.1 if it is the still before
+ * Each but the first takes 0.7 ms of a core a picture, and brings 0.1 to 0.15 dB in the mean if it is the stream's own, some hundredths if it is the still before
  * (models/training/README.md, "Two are better than one").
  */
 const MOST_SOURCES = 2;

@@ -15,9 +15,9 @@ const ladder = [
   packageOf(tinyManifest('lighter', [x4, x2])),
 ] as const;
 
-function choose(sameSize: boolean, width: number, height: number, codec: VideoCodec = 'VP8', still = false) {
+function choose(sameSize: boolean, width: number, height: number, codec: VideoCodec = 'VP8') {
   const models = new ModelChoice(ladder, { blockBudgetMs: 0, sameSize });
-  const fit = models.fit(width, height, 720, codec, { still });
+  const fit = models.fit(width, height, 720, codec, { still: false });
   if (!fit.fits) return fit.reason;
   return (['full', 'lighter'] as const).map((level) => {
     const target = models.targetAt(level, fit, codec);
