@@ -34,6 +34,7 @@ FILES = {  # file: (task, scale, lost pixels are filled first)
 
 
 STILLS = 4  # at a time; each takes its share of the search, and of memory
+GRID = 4  # fine cells that a picture's sides are multiples of: attention asks by 2x2 coarse ones, matching halves its pyramid twice
 
 
 def rounds(name):
@@ -106,7 +107,7 @@ def variant(net, name, careful, sharp):
     state = [{"input": f"{key}_in", "output": f"{key}_out", "dtype": dtype, "shape": shape}
              for key, (dtype, shape) in graph.state_shapes(net, scale, layout).items()]
     return files, {"file": name, "sha256": checksum, "task": task, "scale": scale,
-                  "fold": (models.WIDE if net.attention is not None else 1) * 8 // scale // 2, "T": 1,
+                  "fold": GRID * models.CELL // scale // 2, "T": 1,
                   "luma": "luma", "chroma": "chroma", "strength": "strength", **({"strengths": careful[scale]} if scale in careful else {}),
                   **({"mask": "mask"} if graph.masked(scale, fill) else {}),
                   "lumaOut": "luma_out", "chromaOut": "chroma_out", "state": state, **references}

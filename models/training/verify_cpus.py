@@ -1,5 +1,5 @@
-"""Checks that a package of integers gives the same bytes on processors without VNNI or AVX2: onnxruntime chooses its kernels by
-what the processor has, and QEMU (Debian: qemu-user) pretends to be older ones.
+"""Checks that a package of integers gives the same bytes on processors without VNNI or AVX2, with stills and without: onnxruntime
+chooses its kernels by what the processor has, and QEMU (Debian: qemu-user) pretends to be older ones.
 
 Usage: verify_cpus.py --package models/swift [--cpus Haswell-v4,Nehalem]
 """
@@ -14,35 +14,72 @@ import numpy as np
 import onnxruntime
 
 FRAMES = 3
+RESTORED = 192, 256  # height and width of what is made
+MARGIN = 20  # pixels of the input that the texture is larger
+
+
+def session_of(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class Checksum:
+    def __init__(self):
+        self.total = 0
+
+    def add(self, *arrays):
+        for array in arrays:
+            self.total = (self.total * 1_000_003 + int.from_bytes(array.tobytes(), "little")) % (2**61 - 1)
+
+    def __str__(self):
+        return f"{self.total:016x}"
+
+
+def looked_up(package, variant, texture, rng, checksum):
+    """Tables of two stills, as the graph with stills takes them: a sharper, lighter picture of the texture, and one of another place in it."""
+    entry, (h, w) = variant["references"], RESTORED
+    large = np.kron(texture, np.ones((variant["scale"],) * 2))
+    session, made = session_of(package / entry["tablesFile"]), []
+    for gain, (y, x) in ((1.03, (0, 0)), (1.0, (24, 40))):
+        still = gain * large[y:y + h, x:x + w] + rng.normal(0, 2, (h, w))
+        made.append(session.run([t["output"] for t in entry["tables"]], {entry["still"]: still.clip(0, 255).astype(np.uint8)[None, None]}))
+    tables = {t["input"]: np.concatenate(parts) for t, parts in zip(entry["tables"], zip(*made))}
+    checksum.add(*tables.values())
+    return tables
 
 
 def run(package):
-    """Prints a checksum of what each variant makes of a noisy, drifting texture."""
+    """Prints a checksum of what each variant makes of a noisy, drifting texture, and with stills of it where it takes some."""
     for variant in json.loads((package / "manifest.json").read_text())["variants"]:
-        h, w = (4 * v * variant["fold"] for v in (6, 8))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(str(package / variant["file"]), options, providers=["CPUExecutionProvider"])
-        rng, size = np.random.default_rng(0), {"h": h, "w": w}
-        texture = np.kron(rng.integers(16, 236, (h // 4 + 2, w // 4 + 2)), np.ones((4, 4)))
-        feeds = {variant["chroma"]: rng.integers(16, 241, (1, 2, h // 2, w // 2)).astype(np.uint8)}
-        if "strength" in variant:
-            feeds[variant["strength"]] = np.ones(1, np.float32)
-        for s in variant["state"]:
-            shape = [int(eval(d, {}, size)) if isinstance(d, str) else d for d in s["shape"]]
-            feeds[s["input"]] = np.zeros(shape, s["dtype"])
-        total = 0
-        for t in range(FRAMES):
-            picture = texture[t:t + h, t:t + w] + rng.normal(0, 6, (h, w))
-            feeds[variant["luma"]] = picture.clip(0, 255).astype(np.uint8)[None, None]
-            if "mask" in variant:
-                feeds[variant["mask"]] = np.where(rng.random((1, 1, h, w)) < 0.2, 255, 0).astype(np.uint8)
-            names = [variant["lumaOut"], variant["chromaOut"], *(s["output"] for s in variant["state"])]
-            luma, chroma, *state = session.run(names, feeds)
-            feeds.update({s["input"]: value for s, value in zip(variant["state"], state)})
-            for plane in (luma, chroma):
-                total = (total * 1_000_003 + int.from_bytes(plane.tobytes(), "little")) % (2**61 - 1)
-        print(variant["file"], f"{total:016x}")
+        ways = [(variant["file"], False)] + ([(variant["references"]["file"], True)] if "references" in variant else [])
+        for file, stills in ways:
+            print(file, of_variant(package, variant, file, stills))
+
+
+def of_variant(package, variant, file, stills):
+    session, rng, checksum = session_of(package / file), np.random.default_rng(0), Checksum()
+    h, w = (v // variant["scale"] for v in RESTORED)
+    size = {"h": h, "w": w}
+    texture = np.kron(rng.integers(16, 236, ((h + MARGIN) // 4, (w + MARGIN) // 4)), np.ones((4, 4)))
+    feeds = {variant["chroma"]: rng.integers(16, 241, (1, 2, h // 2, w // 2)).astype(np.uint8)}
+    if "strength" in variant:
+        feeds[variant["strength"]] = np.ones(1, np.float32)
+    for s in variant["state"]:
+        shape = [int(eval(d, {}, size)) if isinstance(d, str) else d for d in s["shape"]]
+        feeds[s["input"]] = np.zeros(shape, s["dtype"])
+    if stills:
+        feeds.update(looked_up(package, variant, texture, rng, checksum))
+    for t in range(FRAMES):
+        picture = texture[t:t + h, t:t + w] + rng.normal(0, 6, (h, w))
+        feeds[variant["luma"]] = picture.clip(0, 255).astype(np.uint8)[None, None]
+        if "mask" in variant:
+            feeds[variant["mask"]] = np.where(rng.random((1, 1, h, w)) < 0.2, 255, 0).astype(np.uint8)
+        names = [variant["lumaOut"], variant["chromaOut"], *(s["output"] for s in variant["state"])]
+        luma, chroma, *state = session.run(names, feeds)
+        feeds.update({s["input"]: value for s, value in zip(variant["state"], state)})
+        checksum.add(luma, chroma)
+    return checksum
 
 
 def main():

@@ -193,6 +193,28 @@ describe.each(['swift', 'swift-lite'])('%s with a still', (name) => {
     await expect(stream.setReferences(many)).rejects.toThrow(/4 stills at most, not 5/);
   });
 
+  it.each([4, 2])('×%i: takes pictures of every size that its grid has, without one, too', async (scale) => {
+    const variant = (await ModelPackages.create().load(name)).manifest.variants.find(
+      (one) => one.task === 'sr' && one.scale === scale,
+    );
+    if (variant === undefined) throw new Error(`${name} has no x${scale}`);
+    const grid = 2 * variant.fold;
+    // Odd numbers of its steps: what is halved again within the graph must come out even.
+    const size = { width: grid * 29, height: grid * 15 };
+    const odd = await device.openStream({ packageName: name, variant, ...size });
+    try {
+      const given = { ...size, rtpTimestamp90k: 0, fullRange: false };
+      for (const references of [0, 1, 2]) {
+        const luma = (): ArrayBuffer => new ArrayBuffer(size.width * size.height * scale ** 2);
+        await odd.setReferences(Array.from({ length: references }, luma));
+        const { pictures } = await odd.restore([{ ...given, buffer: await shrunk(size) }]);
+        expect(pictures[0]).toMatchObject({ width: size.width * scale, height: size.height * scale });
+      }
+    } finally {
+      odd.close();
+    }
+  });
+
   it('gives the same for every split of the pictures into blocks', async () => {
     await stream.setReferences([await decodeStill(still, SIZE)]);
     const together = await restored(4);
