@@ -259,11 +259,13 @@ async function clipOf(path: string, grid: number, flags: EvaluateFlags): Promise
   const reader = await VideoFileReader.open(path);
   const { width, height, frames, frameRate } = reader.info;
   await reader.close();
-  const short = Math.min(width, height, DEFAULT_TARGET_SHORT_SIDE);
-  if (short % grid !== 0) {
+  const most = Math.min(width, height, DEFAULT_TARGET_SHORT_SIDE);
+  // Smaller ones are scaled a little, as larger ones are to 720 lines. What does not divide those, no call can use.
+  const short = most - (most % grid);
+  if (short === 0 || (most === DEFAULT_TARGET_SHORT_SIDE && short < most)) {
     throw new VireoError(
       'unsupported',
-      `REF ${path} is ${width}x${height}: below 720 lines the short side must be a multiple of ${grid} (--uplink-height ${flags.uplinkHeight.join(',')})`,
+      `REF ${path} is ${width}x${height}: the short side must be ${most < grid ? `${grid} at least` : `a multiple of ${grid}`} (--uplink-height ${flags.uplinkHeight.join(',')})`,
     );
   }
   const aspect = Math.max(width, height) / Math.min(width, height);

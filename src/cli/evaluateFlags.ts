@@ -41,7 +41,7 @@ export const NOTES = `
 Each reference is scaled so that its short side is 720, then to the uplink height (box filter), encoded in real
 time at a constant bitrate (libvpx cpu-used -6 for VP8 and 7 for VP9, x264 superfast zerolatency baseline, SVT-AV1 preset 12; one thread),
 decoded and restored, as in calls by less where the model's manifest says so of a codec (strengths) and there is no still. Clips of fewer than
-720 lines are compared at their own size, with the same ratio to the uplink, if their short side divides evenly. Heights
+720 lines are compared at their own size (or the next smaller one that the model's grid divides: 528 lines of 540), with the same ratio to the uplink. Heights
 in between (144, 240, 270 …) are restored as in calls: by the variant whose input is next, to which what was decoded is scaled (with a still up
 to 279 lines by x4, if that takes stills). 480 and 540, which
 calls leave alone, are enlarged to 720 and deblurred, as 720 is with restoration.sameSize.

@@ -147,12 +147,21 @@ describe('vireo evaluate', () => {
     expect(rows[0]?.psnrY).toBeGreaterThan(20);
   });
 
-  it('compares clips of fewer than 720 lines at their own size, and names those it cannot divide', async () => {
+  it('compares clips of fewer than 720 lines at their own size or the next that divides, and names those that are too small', async () => {
     const small = await naturalClip({ width: 352, height: 288, seconds: 0.2 });
     const { rows } = await evaluate([small], { ...flags, uplinkHeight: [360], against: ['bicubic'] });
     expect(rows[0]).toMatchObject({ uplinkHeight: 360, method: 'vireo' });
-    const odd = await naturalClip({ width: 352, height: 292, seconds: 0.1 });
-    await expect(evaluate([odd], flags)).rejects.toThrow(/REF .*is 352x292: .*multiple of 8/);
+    const pictures = join(folder, 'odd');
+    const odd = await naturalClip({ width: 960, height: 540, seconds: 0.1 });
+    const options = { ...flags, seconds: 0.1, pictures };
+    const { rows: judged } = await evaluate([odd], { ...options, against: ['bicubic'] });
+    expect(judged.find(({ method }) => method === 'vireo')?.psnrY).toBeGreaterThan(20);
+    const [name] = (await readdir(pictures)).filter((one) => one.includes('bicubic'));
+    expect(await inspect(join(pictures, name ?? ''))).toMatchObject({ width: 944, height: 528 });
+    const tiny = await naturalClip({ width: 14, height: 8, seconds: 0.1 });
+    await expect(evaluate([tiny], flags)).rejects.toThrow(
+      /REF .*is 14x8: the short side must be 16 at least/,
+    );
   });
 
   it('loses packets: quality falls, and always by the same', async () => {
