@@ -8,7 +8,6 @@
 //   --seconds N       another length
 //   --clips A,B       only clips whose names contain one of these
 //   --model NAME      package to judge (default: swift); --model-dir FOLDER where to look for packages first
-//   --tiers A,B       which of the other packages to show beside it (default: all that are there; none)
 //   --baselines A,B   published networks to compare with (default: websr-m,websr-l,esrgan-slim, or with --quick websr-m; none),
 //                     built by models/baselines/build.py when they are not in the cache
 //   --codecs A,B      what calls are sent with besides VP8 (default: h264,vp9,av1; with --quick none)
@@ -43,7 +42,6 @@ function readFlags() {
         clips: { type: 'string' },
         model: { type: 'string', default: 'swift' },
         'model-dir': { type: 'string', multiple: true, default: [] },
-        tiers: { type: 'string' },
         baselines: { type: 'string' },
         codecs: { type: 'string' },
         out: { type: 'string', default: join(root, 'docs') },
@@ -70,8 +68,7 @@ const wanted = names === 'none' ? [] : names.split(',');
 const codecNames = flags.codecs ?? (flags.quick ? 'none' : OTHER_CODECS.join(','));
 const codecs = codecNames === 'none' ? [] : codecNames.split(',');
 const baselines = buildBaselines(wanted, say);
-const tiers = flags.tiers === 'none' ? [] : flags.tiers?.split(',');
-const packages = await loadPackages(flags.model, flags['model-dir'], baselines, tiers).catch((error) =>
+const packages = await loadPackages(flags.model, flags['model-dir'], baselines).catch((error) =>
   fail(error.message),
 );
 say(

@@ -75,10 +75,9 @@ const SMALL_ONLY = 100_000;
 
 /**
  * @param {string} name @param {string[]} folders @param {{ name: string, folder: string }[]} baselines
- * @param {string[]} [tiers] which of the other packages, by default all that are there
  * @returns {Promise<Packages>}
  */
-export async function loadPackages(name, folders, baselines, tiers) {
+export async function loadPackages(name, folders, baselines) {
   const packages = ModelPackages.create(folders);
   const of = async (/** @type {string} */ one, /** @type {string[]} */ from) => {
     const { manifest } = await ModelPackages.create(from).load(one);
@@ -88,7 +87,7 @@ export async function loadPackages(name, folders, baselines, tiers) {
   const others = (await packages.list()).filter((entry) => entry.manifest !== null && entry.name !== name);
   return {
     model,
-    tiers: await Promise.all((tiers ?? others.map((entry) => entry.name)).map((one) => of(one, folders))),
+    tiers: await Promise.all(others.map((entry) => of(entry.name, folders))),
     baselines: await Promise.all(baselines.map((one) => of(one.name, [one.folder]))),
   };
 }

@@ -260,13 +260,18 @@ async function clipOf(path: string, grid: number, flags: EvaluateFlags): Promise
   const { width, height, frames, frameRate } = reader.info;
   await reader.close();
   const most = Math.min(width, height, DEFAULT_TARGET_SHORT_SIDE);
-  // Smaller ones are scaled a little, as larger ones are to 720 lines. What does not divide those, no call can use.
+  // Smaller ones are scaled a little, as larger ones are to 720 lines.
   const short = most - (most % grid);
-  if (short === 0 || (most === DEFAULT_TARGET_SHORT_SIDE && short < most)) {
+  const heights = `--uplink-height ${flags.uplinkHeight.join(',')}`;
+  if (most === DEFAULT_TARGET_SHORT_SIDE && short < most) {
     throw new VireoError(
       'unsupported',
-      `REF ${path} is ${width}x${height}: the short side must be ${most < grid ? `${grid} at least` : `a multiple of ${grid}`} (--uplink-height ${flags.uplinkHeight.join(',')})`,
+      `${heights}: ${most} lines are no multiple of ${grid}, the models' grid`,
     );
+  }
+  if (short === 0) {
+    const needed = `the short side must be ${grid} at least (${heights})`;
+    throw new VireoError('unsupported', `REF ${path} is ${width}x${height}: ${needed}`);
   }
   const aspect = Math.max(width, height) / Math.min(width, height);
   const long = Math.max(short, Math.round((short * aspect) / grid) * grid);

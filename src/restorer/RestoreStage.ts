@@ -141,7 +141,7 @@ export class RestoreStage implements GateWaiter {
   }
 
   async #restore(target: RestoreTarget, block: TrackedPicture[]): Promise<void> {
-    const { onRestored, onFailed, costs, reference, logger } = this.#options;
+    const { onRestored, onFailed, costs, reference } = this.#options;
     try {
       const stream = await this.#streamFor(target);
       stream.priority = this.priority;
@@ -171,12 +171,8 @@ export class RestoreStage implements GateWaiter {
       for (const tracked of block) discard(tracked);
       this.#options.onDropped(block.length);
       if (this.#closed) return;
-      const stream = this.#stream?.stream;
       this.#closeStream();
-      // A graph that looks details up is another one than that which does not: the model may well go on without.
-      if (stream !== undefined && reference.blockFailed(stream, error))
-        logger.warn({ err: error }, 'a block failed that looked details up, going on without');
-      else onFailed(error);
+      onFailed(error);
     }
   }
 

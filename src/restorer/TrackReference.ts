@@ -159,13 +159,6 @@ export class TrackReference {
     if (hasOwn && inUse.blocks >= OWN_TRIAL_BLOCKS && inUse.found < OWN_WORTH) this.#sharpest.forget();
   }
 
-  /** A block failed: of what the stream looked details up in, the last is used no more, as if the stream had refused it. False: it looked nothing up. */
-  blockFailed(stream: ReferenceStream, thrown: unknown): boolean {
-    if (this.#closed || this.#inUse?.stream !== stream) return false;
-    this.#failed(this.#inUse.sources, thrown);
-    return true;
-  }
-
   report(nowMs: number): ReferenceReport | null {
     if (this.#inUse === null) return null;
     const { sources, sinceMs, found } = this.#inUse;

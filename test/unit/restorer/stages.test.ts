@@ -51,10 +51,10 @@ function times(rtpTimestamp90k: number): FrameTimes {
 /** A promise that the test settles. */
 function gatekeeper<T>(): {
   wait: () => Promise<T>;
-  next: (value: T | Promise<T>) => Promise<void>;
+  next: (value: T) => Promise<void>;
   waiting: () => number;
 } {
-  const waiting: ((value: T | Promise<T>) => void)[] = [];
+  const waiting: ((value: T) => void)[] = [];
   return {
     wait: () => new Promise((resolve) => waiting.push(resolve)),
     next: async (value) => {
@@ -200,9 +200,6 @@ class FakeStream implements RestorationStream {
   async finish(rtpTimestamp90k: number): Promise<void> {
     await this.gate.next({ pictures: [pictureOf(16, 8, rtpTimestamp90k)], runMs: 7, found: null });
   }
-  async fail(error: Error): Promise<void> {
-    await this.gate.next(Promise.reject(error));
-  }
   recycle(): void {
     this.recycled += 1;
   }
@@ -239,15 +236,13 @@ describe('restore stage', () => {
     });
     const restored: number[] = [];
     const gate = new DeviceGate(1);
-    const refused = vi.fn();
     const options = {
-      refused,
       device: { openStream },
       gate,
       costs: new CostModel(),
       reference: new TrackReference({
         decode: async (_bytes, { width, height }) => new ArrayBuffer(width * height),
-        onRefused: refused,
+        onRefused: vi.fn(),
       }),
       logger,
       onRestored: vi.fn((tracked: TrackedPicture) => {
@@ -356,32 +351,6 @@ describe('restore stage', () => {
     await settle();
     expect(options.onFailed).toHaveBeenCalledTimes(1);
     expect(gate.running).toBe(0);
-    await stage.close();
-  });
-
-  it('goes on without a still with which blocks fail, and gives up a model that fails without one', async () => {
-    const { stage, streams, options, restored, push } = setUp();
-    options.reference.set({ id: 'a', mimeType: 'image/webp', bytes: Uint8Array.of(1) });
-    stage.setTarget(target);
-    push(1);
-    await settle();
-    await streams[0]?.finish(1);
-    push(2);
-    await settle();
-    expect(options.reference.used).toBe(true);
-    await streams[0]?.fail(new Error('Non-zero status code returned while running Add node'));
-    expect(options.refused).toHaveBeenCalledWith('a', expect.stringContaining('running Add node'));
-    expect(options.onFailed).not.toHaveBeenCalled();
-    expect(options.onDropped).toHaveBeenCalledTimes(1);
-    push(3);
-    await settle();
-    expect(options.reference.used).toBe(false);
-    await streams[1]?.finish(3);
-    expect(restored).toEqual([1, 3]);
-    push(4);
-    await settle();
-    await streams[1]?.fail(new Error('no memory'));
-    expect(options.onFailed).toHaveBeenCalledTimes(1);
     await stage.close();
   });
 
