@@ -17,6 +17,7 @@ import { UPLINK_CODECS } from '../evaluation/uplink.js';
 import { chooseModel, PROVIDERS } from '../restoration/chooseModel.js';
 import { DEFAULT_TARGET_SHORT_SIDE } from '../restoration/fit.js';
 import { createInferenceDevice } from '../restoration/InferenceDevice.js';
+import { mendsKeyFrames } from '../restoration/keyFrames.js';
 import { ModelPackages } from '../restoration/ModelPackages.js';
 import { strengthFor } from '../restoration/strength.js';
 import type { InferenceDevice, ModelPackage } from '../restoration/types.js';
@@ -59,6 +60,12 @@ export function evaluateCommand(): Command {
     .option('--fps <n>', 'pictures a second that are sent, at most about', bounded(1, 60), DEFAULT_FPS)
     .option('--blur <sigma>', 'Gaussian blur of the reference before it is sent, pixels', bounded(0, 20), 0)
     .option('--loss <percent>', 'RTP packets lost', bounded(0, 50), 0)
+    .option(
+      '--key-frames-every <seconds>',
+      'force key frames, as people who join do; 0: none but the first',
+      bounded(0, 3_600),
+      0,
+    )
     .option(
       '--inpaint <percent>',
       'pixels lost, with --codec none and --uplink-height 720',
@@ -183,6 +190,7 @@ async function evaluateAt(
       wantedFps: flags.fps,
       blurSigma: flags.blur,
       lossPercent: flags.loss,
+      keyFramesEveryS: flags.keyFramesEvery,
       inpaintPercent: flags.inpaint,
       startSeconds: flags.start,
       seconds: flags.seconds ?? null,
@@ -235,7 +243,10 @@ async function openMethods(
       const [width, height] = [reference.width / variant.scale, reference.height / variant.scale];
       const stream = await device.openStream({ packageName, variant, width, height });
       stream.strength = strengthFor(variant, flags.codec);
-      opened.push(modelMethod(wanted, stream, flags.references === 'on' && wanted === RESTORED));
+      const references = flags.references === 'on' && wanted === RESTORED;
+      opened.push(
+        modelMethod(wanted, stream, { references, call: mendsKeyFrames(flags.codec) && wanted === RESTORED }),
+      );
     }
   }
   return opened;

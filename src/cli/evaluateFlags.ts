@@ -19,6 +19,8 @@ export interface EvaluateFlags {
   fps: number;
   blur: number;
   loss: number;
+  /** Seconds; 0: none but the first. */
+  keyFramesEvery: number;
   inpaint: number;
   references: 'off' | 'on';
   /** Seconds. */
@@ -74,12 +76,18 @@ A height that the model does not restore is sent plainly, and counts on that sid
 lost at random (always the same pixels) and black; plain methods fill it in from the neighbours, by a Gaussian.
 
 --loss drops RTP packets of 1200 bytes at random (always the same ones): a frame that lacks one is lost whole,
-and the receiver shows the last picture until a key frame comes, sent 150 ms later. There is no retransmission.`;
+and the receiver shows the last picture until a key frame comes, sent 150 ms later. There is no retransmission.
+
+--key-frames-every forces key frames, as somebody who joins a call does. On a thin uplink they are coarse: for a second the picture is worse than it was.
+vireo mends that from the pictures before, as calls do; a model named with --against is the model alone, with neither a still nor that.`;
 
 /** Throws for flags that do not go together. */
-export function checkFlags({ codec, loss, inpaint, uplinkHeight }: EvaluateFlags): void {
+export function checkFlags({ codec, loss, keyFramesEvery, inpaint, uplinkHeight }: EvaluateFlags): void {
   const refuse = (why: string) => new VireoError('bad-request', why);
   if (codec === 'none' && loss > 0) throw refuse(`--loss ${loss}: --codec none sends no packets`);
+  if (codec === 'none' && keyFramesEvery > 0) {
+    throw refuse(`--key-frames-every ${keyFramesEvery}: --codec none has no key frames`);
+  }
   if (inpaint === 0) return;
   if (codec !== 'none') throw refuse(`--inpaint ${inpaint}: needs --codec none, not ${codec}`);
   if (uplinkHeight.some((height) => height !== DEFAULT_TARGET_SHORT_SIDE)) {

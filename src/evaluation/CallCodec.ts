@@ -85,6 +85,8 @@ export interface CallCodecOptions {
   bitrateBps: number;
   /** Share of RTP packets that get lost, percent. */
   lossPercent: number;
+  /** Between key frames that are forced, as somebody who joins forces one; 0, and unless given: none but the first. */
+  keyFramesEveryS?: number;
 }
 
 export class CallCodec {
@@ -96,6 +98,7 @@ export class CallCodec {
   readonly #frame = new Frame();
   readonly #random = seededRandom(1);
   readonly #recoveryFrames: number;
+  readonly #keyFramesApart: number;
   /** Decoded pictures by frame number; null: nothing new to show. */
   readonly #shown = new Map<number, Frame | null>();
   #last: Frame | null = null;
@@ -110,6 +113,11 @@ export class CallCodec {
     this.#decoder = decoder;
     this.#packet.alloc();
     this.#frame.alloc();
+    const { keyFramesEveryS = 0, fps } = options;
+    this.#keyFramesApart =
+      keyFramesEveryS > 0
+        ? Math.max(1, Math.round((keyFramesEveryS * fps.num) / fps.den))
+        : Number.POSITIVE_INFINITY;
     this.#recoveryFrames = Math.max(1, Math.round((RECOVERY_MS * options.fps.num) / options.fps.den / 1_000));
   }
 
@@ -124,7 +132,8 @@ export class CallCodec {
     const input = frame.clone();
     if (input === null) throw new VireoError('internal', 'out of memory');
     const number = this.#sent++;
-    const forced = number === 0 || (this.#keyFrameAt !== null && number >= this.#keyFrameAt);
+    const forced =
+      number % this.#keyFramesApart === 0 || (this.#keyFrameAt !== null && number >= this.#keyFrameAt);
     if (forced) this.#keyFrameAt = null;
     input.pts = BigInt(number);
     input.duration = 1n;
@@ -158,6 +167,8 @@ export class CallCodec {
     const frame = this.#last?.clone();
     if (frame === undefined || frame === null)
       throw new VireoError('media-invalid', 'the receiver decoded nothing');
+    // Shown again it is no key frame that came.
+    if (shown === null) frame.keyFrame = 0;
     return frame;
   }
 
@@ -206,7 +217,7 @@ export class CallCodec {
 
 /** A real-time encoder; `threads` other than 1 may change its output from machine to machine. */
 export async function openCallEncoder(
-  options: Omit<CallCodecOptions, 'lossPercent'>,
+  options: Omit<CallCodecOptions, 'lossPercent' | 'keyFramesEveryS'>,
   threads = 1,
 ): Promise<CodecContext> {
   const { encoder: name, options: settings } = CODECS[options.codec];

@@ -52,6 +52,8 @@ export interface ClipOptions {
   wantedFps: number;
   blurSigma: number;
   lossPercent: number;
+  /** 0: none but the first. */
+  keyFramesEveryS: number;
   /** Share of the luma that is lost at random before restoration, percent. */
   inpaintPercent: number;
   /** What is left out of the clip's beginning. Its very first picture is the still anyway, which so is that old. */
@@ -157,8 +159,15 @@ class ClipRun {
     const { num, den } = reader.info.frameRate;
     const stride = strideOf(num / den, options.wantedFps);
     const fps = { num, den: den * stride };
-    const { codec, bitrateBps, lossPercent, sizes } = options;
-    const uplink = await openUplink({ codec, ...sizes.uplink, fps, bitrateBps, lossPercent });
+    const { codec, bitrateBps, lossPercent, keyFramesEveryS, sizes } = options;
+    const uplink = await openUplink({
+      codec,
+      ...sizes.uplink,
+      fps,
+      bitrateBps,
+      lossPercent,
+      keyFramesEveryS,
+    });
     return new ClipRun(options, reader, fps, stride, uplink, still, await options.openMethods(still));
   }
 

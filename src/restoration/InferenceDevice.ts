@@ -217,9 +217,9 @@ export class WorkerDevice implements InferenceDevice {
       });
       const [job] = this.#queue.splice(best, 1);
       if (job === undefined) return;
-      const { stream, runs, reset, strength, inputs, outputs, masks } = job;
+      const { stream, runs, reset, strength, inputs, outputs, masks, keyFrames } = job;
       this.#send(
-        (request) => ({ type: 'run', request, stream, reset, strength, inputs, outputs, masks }),
+        (request) => ({ type: 'run', request, stream, reset, strength, inputs, outputs, masks, keyFrames }),
         {
           stream,
           runs,

@@ -11,7 +11,8 @@ import {
 } from './types.js';
 
 /** What a stream asks its device for. */
-export interface RunOrder extends Pick<RunRequest, 'reset' | 'strength' | 'inputs' | 'outputs' | 'masks'> {
+export interface RunOrder
+  extends Pick<RunRequest, 'reset' | 'strength' | 'inputs' | 'outputs' | 'masks' | 'keyFrames'> {
   priority: number;
   /** How often the model runs for it. */
   runs: number;
@@ -84,6 +85,9 @@ export class WorkerStream implements RestorationStream {
         inputs: pictures.map((picture) => picture.buffer),
         outputs,
         masks: pictures.map((picture) => picture.mask ?? null),
+        keyFrames: pictures.some(({ keyFrame }) => keyFrame !== undefined)
+          ? pictures.map(({ keyFrame }) => keyFrame === true)
+          : null,
       });
       for (const buffer of [...reply.inputs, ...reply.masks]) {
         if (buffer !== null) this.#options.pool.give(buffer);

@@ -13,13 +13,18 @@ import {
   type WorkerSettings,
 } from './inferenceProtocol.js';
 import { type CarriedState, ModelSession, type ReferenceTables, type RunResult } from './ModelSession.js';
+import { type Pulse, PulseMender } from './PulseMender.js';
 
 const sessions = new Map<string, ModelSession>();
+/** By how much pictures are enlarged. */
+const menders = new Map<number, PulseMender>();
 
 interface Stream {
   session: ModelSession;
   state: CarriedState;
   reference: ReferenceTables | null;
+  /** Null: pictures of full size, whose key frames have what they need, or of one that cannot be mended. */
+  mending: { mender: PulseMender; pulse: Pulse } | null;
 }
 
 const streams = new Map<number, Stream>();
@@ -29,6 +34,7 @@ function keyOf({ packageName, variantIndex }: VariantKey): string {
 }
 
 async function load(settings: WorkerSettings): Promise<void> {
+  for (const scale of [2, 4] as const) menders.set(scale, await PulseMender.create(scale, settings.threads));
   for (const model of settings.packages) {
     for (const [variantIndex, variant] of model.manifest.variants.entries()) {
       const session = await ModelSession.create(model, variantIndex, settings);
@@ -47,7 +53,10 @@ async function open(message: OpenRequest): Promise<void> {
   }
   const state = session.createState(message.width, message.height);
   await session.warmUp(message.width, message.height);
-  streams.set(message.stream, { session, state, reference: null });
+  const mender = menders.get(session.variant.scale);
+  const pulse = mender?.begin(message.width, message.height) ?? null;
+  const mending = mender && pulse ? { mender, pulse } : null;
+  streams.set(message.stream, { session, state, reference: null, mending });
 }
 
 function streamOf({ stream: id }: { stream: number }): Stream {
@@ -65,10 +74,18 @@ async function refer(message: ReferenceRequest): Promise<void> {
 
 /** T pictures after T pictures, each run with the state that the one before it left. */
 async function run(message: RunRequest): Promise<RunResult> {
-  const { session, state, reference } = streamOf(message);
-  const { inputs, outputs, masks, strength } = message;
-  if (message.reset) session.reset(state);
+  const { session, state, reference, mending } = streamOf(message);
+  const { inputs, outputs, masks, strength, keyFrames } = message;
+  if (message.reset) {
+    session.reset(state);
+    mending?.mender.forget(mending.pulse);
+  }
   const total: RunResult = { runMs: 0, found: null };
+  if (mending !== null && keyFrames !== null) {
+    for (const [at, input] of inputs.entries()) {
+      total.runMs += await mending.mender.mend(mending.pulse, input, keyFrames[at] === true);
+    }
+  }
   for (let from = 0; from < inputs.length; ) {
     const to = from + session.variant.T;
     const how = { strength, masks: masks.slice(from, to), reference };
@@ -130,6 +147,8 @@ async function handle(message: ToWorker): Promise<void> {
       streams.clear();
       for (const session of sessions.values()) await session.release();
       sessions.clear();
+      for (const mender of menders.values()) await mender.release();
+      menders.clear();
       port?.close();
   }
 }

@@ -56,6 +56,11 @@ export interface InputPicture extends I420Picture {
    * out: nothing is lost. Owned and transferred like the picture's buffer.
    */
   mask?: ArrayBuffer;
+  /**
+   * Of a call's pictures: whether it is a key frame, or one was left out since the picture before. What a key frame on a thin uplink lacks is taken from the
+   * pictures before it, where nothing moved (PulseMender). Left out: no call, and nothing is taken.
+   */
+  keyFrame?: boolean;
 }
 
 export interface RestoredBlock {

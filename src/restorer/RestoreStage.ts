@@ -46,6 +46,8 @@ export class RestoreStage implements GateWaiter {
   #stream: { target: RestoreTarget; stream: RestorationStream } | null = null;
   #running: Promise<void> | null = null;
   #opening = false;
+  /** The next picture follows on one. */
+  #keyFrameLeftOut = false;
   /** Since when there has been something to do and nothing was done. */
   #busySinceMs: number | null = null;
   #closed = false;
@@ -93,12 +95,20 @@ export class RestoreStage implements GateWaiter {
       discard(tracked);
       return;
     }
+    if (this.#keyFrameLeftOut) tracked.afterKeyFrame = true;
+    this.#keyFrameLeftOut = false;
     this.#pending.push(tracked);
     const { T } = target.variant;
     // While a block runs, the next one gathers; pictures older than the newest block are stale.
     if (this.#pending.length > T) this.#dropPending(this.#pending.length - T);
     this.#busySinceMs ??= performance.now();
     this.#ask();
+  }
+
+  /** Frees a picture that is not to be restored. */
+  leaveOut(tracked: TrackedPicture): void {
+    this.#keyFrameLeftOut ||= tracked.afterKeyFrame === true;
+    discard(tracked);
   }
 
   /** The gate's turn: take the newest pictures there are now. */
@@ -149,7 +159,9 @@ export class RestoreStage implements GateWaiter {
       reference.applyTo(stream, receivedPixels, target.looksUp);
       // What is looked up is no guess, of which less may be better.
       stream.strength = reference.serves ? 1 : target.strength;
-      const { pictures, runMs, found } = await stream.restore(block.map(({ picture }) => picture));
+      const { pictures, runMs, found } = await stream.restore(
+        block.map(({ picture, afterKeyFrame = false }) => ({ ...picture, keyFrame: afterKeyFrame })),
+      );
       const last = pictures.at(-1);
       if (last) reference.restored(stream, last, receivedPixels, found);
       const perPictureMs = runMs / block.length;
@@ -196,7 +208,12 @@ export class RestoreStage implements GateWaiter {
   }
 
   #dropPending(count: number): void {
-    for (const tracked of this.#pending.splice(0, count)) discard(tracked);
+    for (const tracked of this.#pending.splice(0, count)) this.leaveOut(tracked);
+    const [next] = this.#pending;
+    if (next !== undefined && this.#keyFrameLeftOut) {
+      next.afterKeyFrame = true;
+      this.#keyFrameLeftOut = false;
+    }
     if (count > 0) this.#options.onDropped(count);
   }
 }

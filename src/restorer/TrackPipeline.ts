@@ -3,6 +3,7 @@ import { isRtcp, parseRtcp } from '../media/Rtcp.js';
 import { RtpVideoReceiver, type SenderClock } from '../media/RtpVideoReceiver.js';
 import { RtpVideoSender } from '../media/RtpVideoSender.js';
 import type { DecodedPicture, EncodedFrame, EncodedPicture } from '../media/types.js';
+import { mendsKeyFrames } from '../restoration/keyFrames.js';
 import { decodeStill } from '../restoration/stills.js';
 import { BitrateController } from './BitrateController.js';
 import { DeadlineTimer } from './DeadlineTimer.js';
@@ -312,7 +313,12 @@ export class TrackPipeline implements ScheduledTrack {
 
   #onPicture(picture: DecodedPicture, times: FrameTimes): void {
     const nowMs = performance.now();
-    const tracked = { picture, times, recycle: (buffer: ArrayBuffer) => this.#restore.recycle(buffer) };
+    const tracked = {
+      picture,
+      times,
+      recycle: (buffer: ArrayBuffer) => this.#restore.recycle(buffer),
+      afterKeyFrame: picture.keyFrame && mendsKeyFrames(this.#options.input.codec),
+    };
     if (this.#closing) {
       discard(tracked);
       return;
@@ -333,7 +339,7 @@ export class TrackPipeline implements ScheduledTrack {
     // Evenly spread: at a ratio of two thirds every third picture is left out, and not the last ten of thirty.
     this.#keepCredit += this.#condition.decision.frameRatio;
     if (this.#keepCredit < 1 - 1e-6) {
-      discard(tracked);
+      this.#restore.leaveOut(tracked);
       return;
     }
     this.#keepCredit = Math.max(0, this.#keepCredit - 1);

@@ -28,6 +28,7 @@ const flags: EvaluateFlags = {
   fps: 30,
   blur: 0,
   loss: 0,
+  keyFramesEvery: 0,
   inpaint: 0,
   references: 'off',
   stillEvery: 30,
@@ -172,6 +173,53 @@ describe('vireo evaluate', () => {
     };
     const [clean, lossy] = [await run(0), await run(20)];
     expect(lossy).toBeLessThan(clean);
+  });
+
+  describe('key frames in mid-call', () => {
+    /** What mending brings over the model alone: dB, and warp error as a share of its. */
+    const mended = async (clip: string, how: Partial<EvaluateFlags>) => {
+      const { rows } = await evaluate([clip], {
+        ...flags,
+        bitrate: [60_000],
+        seconds: 1.3,
+        against: ['swift-lite'],
+        ...how,
+      });
+      const [vireo, alone] = ['vireo', 'swift-lite'].map((name) =>
+        rows.find(({ method }) => method === name),
+      );
+      return {
+        gain: (vireo?.psnrY ?? 0) - (alone?.psnrY ?? 0),
+        flicker: (vireo?.warpError ?? 0) / (alone?.warpError ?? 1),
+      };
+    };
+
+    it('pulse less where the camera stands, at either size', async () => {
+      const clip = await naturalClip({ seconds: 2, pans: false });
+      for (const [uplinkHeight, bitrate] of [
+        [180, 60_000],
+        [360, 150_000],
+      ] as const) {
+        const { gain, flicker } = await mended(clip, {
+          uplinkHeight: [uplinkHeight],
+          bitrate: [bitrate],
+          keyFramesEvery: 0.6,
+        });
+        expect(gain).toBeGreaterThan(0.05);
+        expect(flicker).toBeLessThan(0.95);
+      }
+    });
+
+    it('cost nothing where it pans, nor without any', async () => {
+      const clip = await naturalClip({ seconds: 2 });
+      expect((await mended(clip, { keyFramesEvery: 0.6 })).gain).toBeGreaterThan(-0.02);
+      expect((await mended(clip, { seconds: 0.4 })).gain).toBe(0);
+    });
+
+    it('that answer losses are mended, too', async () => {
+      const clip = await naturalClip({ seconds: 2, pans: false });
+      expect((await mended(clip, { loss: 10 })).gain).toBeGreaterThan(0);
+    });
   });
 
   it('restores more with a sharp still, and counts its bytes', async () => {
@@ -375,6 +423,7 @@ describe('vireo evaluate with other models and heights', () => {
     const refused = (extra: Partial<EvaluateFlags>) =>
       expect(evaluate([clip], { ...tiny, ...extra })).rejects;
     await refused({ codec: 'none', loss: 5 }).toThrow(/--loss 5: --codec none/);
+    await refused({ codec: 'none', keyFramesEvery: 1 }).toThrow(/--key-frames-every 1: --codec none/);
     await refused({ inpaint: 50 }).toThrow(/--inpaint 50: needs --codec none/);
     await refused({ inpaint: 50, codec: 'none' }).toThrow(/--inpaint 50: needs --uplink-height 720, not 180/);
     const root = join(folder, 'maskless');

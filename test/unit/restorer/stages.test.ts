@@ -9,7 +9,7 @@ import {
   type VideoEncoder,
 } from '../../../src/media/types.js';
 import type { Variant } from '../../../src/restoration/manifest.js';
-import type { RestorationStream, RestoredBlock } from '../../../src/restoration/types.js';
+import type { InputPicture, RestorationStream, RestoredBlock } from '../../../src/restoration/types.js';
 import { CostModel } from '../../../src/restorer/CostModel.js';
 import { DecodeStage, type DecodeStageOptions } from '../../../src/restorer/DecodeStage.js';
 import { DeviceGate } from '../../../src/restorer/DeviceGate.js';
@@ -191,8 +191,10 @@ class FakeStream implements RestorationStream {
   recycled = 0;
   blocks: number[][] = [];
   strengths: number[] = [];
+  keyFrames: (boolean | undefined)[] = [];
   readonly gate = gatekeeper<RestoredBlock>();
-  async restore(pictures: I420Picture[]): Promise<RestoredBlock> {
+  async restore(pictures: InputPicture[]): Promise<RestoredBlock> {
+    this.keyFrames.push(...pictures.map(({ keyFrame }) => keyFrame));
     this.strengths.push(this.strength);
     this.blocks.push(pictures.map(({ rtpTimestamp90k }) => rtpTimestamp90k));
     return await this.gate.wait();
@@ -274,6 +276,33 @@ describe('restore stage', () => {
     expect(gate.running).toBe(0);
     await stage.close();
     expect(streams[0]?.closed).toBe(true);
+  });
+
+  it('tells the stream of a key frame with the next picture that is restored, whatever was left out', async () => {
+    const { stage, streams, recycle } = setUp();
+    stage.setTarget(target);
+    const received = (at: number, afterKeyFrame: boolean): TrackedPicture => ({
+      picture: pictureOf(4, 2, at),
+      times: times(at),
+      recycle,
+      afterKeyFrame,
+    });
+    stage.push(received(1, true));
+    await settle();
+    // Stale before its turn came, and left out by the ladder.
+    stage.push(received(2, true));
+    stage.push(received(3, false));
+    await streams[0]?.finish(1);
+    await streams[0]?.finish(3);
+    stage.leaveOut(received(4, true));
+    for (const at of [5, 6]) {
+      stage.push(received(at, false));
+      await settle();
+      await streams[0]?.finish(at);
+    }
+    expect(streams[0]?.blocks).toEqual([[1], [3], [5], [6]]);
+    expect(streams[0]?.keyFrames).toEqual([true, true, true, false]);
+    await stage.close();
   });
 
   it('takes as much as the codec is given while it guesses, and all while a still serves', async () => {
