@@ -46,6 +46,7 @@ if (process.argv.length === 2) {
     ['crops on a GPU are those of the files', ['models/training/test_resident.py']],
     ['flicker is measured along the motion', ['models/training/test_motion.py']],
     ['what stands still is steadied, what moves is not', ['models/training/test_steady.py']],
+    ['what stands still is mended after key frames, what moves is not', ['models/training/test_mend.py']],
     ['integers do what floats do', ['models/training/test_rounding.py']],
     ['calls degrade pictures as they should', ['models/training/test_degrade.py']],
   ];

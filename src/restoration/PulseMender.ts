@@ -34,8 +34,9 @@ export interface Pulse {
   readonly width: number;
   readonly height: number;
   /** Luma of the last picture as it came, and all of it (I420) as it was mended. Meaningless until `seen`. */
-  cameBefore: Uint8Array<ArrayBuffer>;
+  readonly cameBefore: Uint8Array<ArrayBuffer>;
   mended: ArrayBuffer;
+  /** For the next one. */
   spare: ArrayBuffer;
   /** How much of what was there before the key frame is still shown, for each cell. */
   kept: Float32Array<ArrayBuffer>;
@@ -91,14 +92,14 @@ export class PulseMender {
       pulse.kept.fill(1);
     }
     const { width, height, age } = pulse;
-    const came = new Uint8Array(picture, 0, width * height).slice();
+    const whole = new Uint8Array(picture);
+    if (age !== null) await this.#run(pulse, picture, age);
+    pulse.cameBefore.set(whole.subarray(0, width * height));
     if (age !== null) {
-      await this.#run(pulse, picture, age);
-      new Uint8Array(picture).set(new Uint8Array(pulse.spare));
+      whole.set(new Uint8Array(pulse.spare));
       [pulse.mended, pulse.spare] = [pulse.spare, pulse.mended];
       pulse.age = age + 1 < FADED ? age + 1 : null;
-    } else new Uint8Array(pulse.mended).set(new Uint8Array(picture));
-    pulse.cameBefore = came;
+    } else new Uint8Array(pulse.mended).set(whole);
     pulse.seen = true;
     return age === null ? 0 : performance.now() - startedAtMs;
   }
