@@ -76,7 +76,7 @@ class Mend(nn.Module):
         return F.pixel_shuffle(share, 2)
 
     def forward(self, came, came_before, mended_before, kept, age, halved=False):
-        """-> shares at each pixel, and what `kept` is next. `halved`: the network looks at every second pixel both ways."""
+        """-> shares at each pixel, and what `kept` is next. `halved`: the network looks at means of 2x2 pixels."""
         seen = [F.avg_pool2d(x, 2) if halved else x for x in (came, came_before, mended_before)]
         share = self.share(*seen, kept, age)
         wide = F.interpolate(share, scale_factor=2, mode="bilinear", align_corners=False) if halved else share
@@ -103,7 +103,7 @@ def load(folder):
         with np.load(file) as z:
             given, sent, keys = z["given"], z["sent"], np.flatnonzero(z["keys"])
         h, w = (side // 8 * 8 for side in given.shape[1:])
-        keys = [int(k) for k in keys if 0 < k < len(given) - 4]
+        keys = [int(k) for k in keys if 10 < k < len(given) - 4]
         if keys and min(h, w) >= CROP:
             clips[file.name.startswith("held-")].append((file.stem, given[:, :h, :w], sent[:, :h, :w], keys))
     return clips[False], clips[True]
