@@ -1,10 +1,12 @@
 """Pictures before and after key frames in the middle of calls, for train_mend.py.
 
 Usage: mend_data.py --data DIR --out DIR [--lines 180]
-Every training clip, sent small through libvpx as calls do, at two bitrates, with a key frame every 30 to 50 pictures: PREFIX.npz with `given` (what the encoder
+Every training clip, sent small through libvpx as calls do, at two bitrates, with a key frame every 30 to 50 pictures: CLIP-TAKE.npz (held-CLIP-TAKE.npz of clips that
+splits.json has validate) with `given` (what the encoder
 got), `sent` (what came of it; both uint8 luma, [n, h, w]) and `keys` (which are key frames). Repeatable from the clip's name.
 """
 import argparse
+import json
 import subprocess
 import tempfile
 import zlib
@@ -13,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 import video
-from train_mend import HELD_OUT
 
 PICTURES = 240
 KBPS = {180: (40, 300), 360: (90, 600)}
@@ -41,7 +42,10 @@ def main():
     parser.add_argument("--lines", type=int, default=180, choices=list(KBPS))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    splits = json.loads((Path(__file__).parent / "splits.json").read_text())
     for clip in sorted((args.data / "train").iterdir()):
+        if clip.name in splits["skip"] or clip.name in splits["test"]:
+            continue
         try:
             width, height, fps = video.probe(clip)
         except (subprocess.CalledProcessError, IndexError):
@@ -52,7 +56,7 @@ def main():
         scale = lines / min(width, height)
         w, h = (max(16, round(side * scale / 16) * 16) for side in (width, height))
         for take in range(2):
-            target = args.out / f"{'held-' if clip.name.startswith(HELD_OUT) else ''}{clip.stem}-{take}.npz"
+            target = args.out / f"{'held-' if clip.name in splits['validate'] else ''}{clip.stem}-{take}.npz"
             if target.exists():
                 continue
             stride = max(1, round(fps / rng.choice([30, 30, 24, 15, 10])))

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-HELD_OUT = ("lp-d10", "lp-s20", "sam2-02_cups", "mps-od")
 # Pictures after a key frame in which the one before it counts less and less, and from which on it does not count at all: later ones have nothing to gain.
 FADES_FROM, FADED = 8, 12
 # Trained with 20 and 30, whose measure of age the network still has.

@@ -245,7 +245,10 @@ async function openMethods(
       stream.strength = strengthFor(variant, flags.codec);
       const references = flags.references === 'on' && wanted === RESTORED;
       opened.push(
-        modelMethod(wanted, stream, { references, call: mendsKeyFrames(flags.codec) && wanted === RESTORED }),
+        modelMethod(wanted, stream, {
+          references,
+          mends: mendsKeyFrames(flags.codec) && wanted === RESTORED,
+        }),
       );
     }
   }

@@ -53,12 +53,12 @@ export function kernelMethod(kernel: Kernel, size: PictureSize, lostPercent = 0)
 
 /**
  * Restores in the blocks of the stream's variant; the last one is filled up with its last picture. `references`: with the
- * still, where the stream takes one. `call`: the pictures are a call's, whose key frames are mended. Pictures of a size in between are scaled to the stream's input first.
+ * still, where the stream takes one. `mends`: key frames among the pictures. Pictures of a size in between are scaled to the stream's input first.
  */
 export function modelMethod(
   name: string,
   stream: RestorationStream,
-  { references = false, call = false }: { references?: boolean; call?: boolean } = {},
+  { references = false, mends = false }: { references?: boolean; mends?: boolean } = {},
 ): Method {
   const { T } = stream.variant;
   const { inputWidth, inputHeight } = stream;
@@ -113,7 +113,7 @@ export function modelMethod(
         input.mask = stream.allocateMask();
         copyLuma(lost, input.mask);
       }
-      if (call) input.keyFrame = picture.keyFrame === 1;
+      if (mends) input.afterKeyFrame = picture.keyFrame === 1;
       block.push({ picture: input, tags: tagsOf(picture) });
       return block.length < T ? NOTHING : await restore();
     },

@@ -217,9 +217,19 @@ export class WorkerDevice implements InferenceDevice {
       });
       const [job] = this.#queue.splice(best, 1);
       if (job === undefined) return;
-      const { stream, runs, reset, strength, inputs, outputs, masks, keyFrames } = job;
+      const { stream, runs, reset, strength, inputs, outputs, masks, afterKeyFrames } = job;
       this.#send(
-        (request) => ({ type: 'run', request, stream, reset, strength, inputs, outputs, masks, keyFrames }),
+        (request) => ({
+          type: 'run',
+          request,
+          stream,
+          reset,
+          strength,
+          inputs,
+          outputs,
+          masks,
+          afterKeyFrames,
+        }),
         {
           stream,
           runs,

@@ -12,7 +12,7 @@ import {
 
 /** What a stream asks its device for. */
 export interface RunOrder
-  extends Pick<RunRequest, 'reset' | 'strength' | 'inputs' | 'outputs' | 'masks' | 'keyFrames'> {
+  extends Pick<RunRequest, 'reset' | 'strength' | 'inputs' | 'outputs' | 'masks' | 'afterKeyFrames'> {
   priority: number;
   /** How often the model runs for it. */
   runs: number;
@@ -85,8 +85,8 @@ export class WorkerStream implements RestorationStream {
         inputs: pictures.map((picture) => picture.buffer),
         outputs,
         masks: pictures.map((picture) => picture.mask ?? null),
-        keyFrames: pictures.some(({ keyFrame }) => keyFrame !== undefined)
-          ? pictures.map(({ keyFrame }) => keyFrame === true)
+        afterKeyFrames: pictures.some(({ afterKeyFrame }) => afterKeyFrame !== undefined)
+          ? pictures.map(({ afterKeyFrame }) => afterKeyFrame === true)
           : null,
       });
       for (const buffer of [...reply.inputs, ...reply.masks]) {

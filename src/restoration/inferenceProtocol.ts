@@ -38,8 +38,8 @@ export interface RunRequest {
   outputs: ArrayBuffer[];
   /** One for each input; null: nothing of it is lost. */
   masks: (ArrayBuffer | null)[];
-  /** Of a call, for each input: whether it is a key frame, or one came since the input before. Null: no call. */
-  keyFrames: boolean[] | null;
+  /** For each input: whether it is a key frame, or one came since the input before. Null: none is mended. */
+  afterKeyFrames: boolean[] | null;
 }
 
 export interface ReferenceRequest {

@@ -75,15 +75,15 @@ async function refer(message: ReferenceRequest): Promise<void> {
 /** T pictures after T pictures, each run with the state that the one before it left. */
 async function run(message: RunRequest): Promise<RunResult> {
   const { session, state, reference, mending } = streamOf(message);
-  const { inputs, outputs, masks, strength, keyFrames } = message;
+  const { inputs, outputs, masks, strength, afterKeyFrames } = message;
   if (message.reset) {
     session.reset(state);
     mending?.mender.forget(mending.pulse);
   }
   const total: RunResult = { runMs: 0, found: null };
-  if (mending !== null && keyFrames !== null) {
+  if (mending !== null && afterKeyFrames !== null) {
     for (const [at, input] of inputs.entries()) {
-      total.runMs += await mending.mender.mend(mending.pulse, input, keyFrames[at] === true);
+      total.runMs += await mending.mender.mend(mending.pulse, input, afterKeyFrames[at] === true);
     }
   }
   for (let from = 0; from < inputs.length; ) {

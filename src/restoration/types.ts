@@ -57,10 +57,10 @@ export interface InputPicture extends I420Picture {
    */
   mask?: ArrayBuffer;
   /**
-   * Of a call's pictures: whether it is a key frame, or one was left out since the picture before. What a key frame on a thin uplink lacks is taken from the
-   * pictures before it, where nothing moved (PulseMender). Left out: no call, and nothing is taken.
+   * Of a call whose key frames are mended: whether it is one, or one was left out since the picture before. What a key frame on a thin uplink lacks is taken from the
+   * pictures before it, where nothing moved (PulseMender). Left out: nothing is taken, nor remembered.
    */
-  keyFrame?: boolean;
+  afterKeyFrame?: boolean;
 }
 
 export interface RestoredBlock {

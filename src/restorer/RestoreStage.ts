@@ -160,7 +160,9 @@ export class RestoreStage implements GateWaiter {
       // What is looked up is no guess, of which less may be better.
       stream.strength = reference.serves ? 1 : target.strength;
       const { pictures, runMs, found } = await stream.restore(
-        block.map(({ picture, afterKeyFrame = false }) => ({ ...picture, keyFrame: afterKeyFrame })),
+        block.map(({ picture, afterKeyFrame }) =>
+          afterKeyFrame === undefined ? picture : { ...picture, afterKeyFrame },
+        ),
       );
       const last = pictures.at(-1);
       if (last) reference.restored(stream, last, receivedPixels, found);

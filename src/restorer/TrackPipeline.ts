@@ -317,7 +317,7 @@ export class TrackPipeline implements ScheduledTrack {
       picture,
       times,
       recycle: (buffer: ArrayBuffer) => this.#restore.recycle(buffer),
-      afterKeyFrame: picture.keyFrame && mendsKeyFrames(this.#options.input.codec),
+      ...(mendsKeyFrames(this.#options.input.codec) ? { afterKeyFrame: picture.keyFrame } : {}),
     };
     if (this.#closing) {
       discard(tracked);

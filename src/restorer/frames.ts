@@ -18,7 +18,7 @@ export interface FrameTimes {
 export interface TrackedPicture {
   picture: I420Picture;
   times: FrameTimes;
-  /** Of a received picture: it is a key frame, or one was left out since the picture before. */
+  /** Of a received picture, where key frames are mended: it is one, or one was left out since the picture before. */
   afterKeyFrame?: boolean;
   recycle: (buffer: ArrayBuffer) => void;
 }

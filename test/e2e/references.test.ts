@@ -143,7 +143,7 @@ describe('sharp stills', () => {
     await cyd.screenshot({ path: `${screenshots}stills-resting.png` });
     await act({ blurred: false, moving: false });
     await expect.poll(rested, { timeout: 20_000 }).toEqual([true, false]);
-    // Another may be under way: where pictures are few, what is found stays low for so long that the relay asks for one.
+    // Another may be under way: the relay asks for one where little is found for seconds.
     expect(await told()).toMatch(/ kB( · sending one)?$/);
     expect(await accepted()).toBe(before + 1);
     await act({ blurred: true, moving: false });

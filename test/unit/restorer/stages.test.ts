@@ -191,10 +191,10 @@ class FakeStream implements RestorationStream {
   recycled = 0;
   blocks: number[][] = [];
   strengths: number[] = [];
-  keyFrames: (boolean | undefined)[] = [];
+  afterKeyFrames: (boolean | undefined)[] = [];
   readonly gate = gatekeeper<RestoredBlock>();
   async restore(pictures: InputPicture[]): Promise<RestoredBlock> {
-    this.keyFrames.push(...pictures.map(({ keyFrame }) => keyFrame));
+    this.afterKeyFrames.push(...pictures.map(({ afterKeyFrame }) => afterKeyFrame));
     this.strengths.push(this.strength);
     this.blocks.push(pictures.map(({ rtpTimestamp90k }) => rtpTimestamp90k));
     return await this.gate.wait();
@@ -301,7 +301,7 @@ describe('restore stage', () => {
       await streams[0]?.finish(at);
     }
     expect(streams[0]?.blocks).toEqual([[1], [3], [5], [6]]);
-    expect(streams[0]?.keyFrames).toEqual([true, true, true, false]);
+    expect(streams[0]?.afterKeyFrames).toEqual([true, true, true, false]);
     await stage.close();
   });
 
